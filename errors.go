@@ -90,6 +90,11 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// ErrOffline is in the chain of a KindTransient error if the server could not be
+// reached at all: no connection, no name, no route. An answer, even a 5xx, or a
+// connection that broke later does not have it.
+var ErrOffline = errors.New("the server cannot be reached")
+
 // KindOf returns the Kind of the first [Error] in err's chain. An error that
 // nobody classified is KindInternal.
 func KindOf(err error) Kind {
