@@ -42,7 +42,10 @@ type Server struct {
 	log    *slog.Logger
 	listen net.Listener
 	http   http.Server
-	serve  sync.WaitGroup
+
+	mu       sync.Mutex
+	closed   bool
+	handlers sync.WaitGroup
 }
 
 // NewServer listens at path, which must not exist or be a socket that nobody
@@ -64,7 +67,10 @@ func (s *Server) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = s.http.Close() })
 	defer stop()
 	err := s.http.Serve(s.listen)
-	s.serve.Wait()
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.handlers.Wait()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -106,8 +112,14 @@ var none = struct{}{}
 // count lets Run wait for handlers: http.Server.Close does not.
 func (s *Server) count(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.serve.Add(1)
-		defer s.serve.Done()
+		s.mu.Lock()
+		if s.closed {
+			s.mu.Unlock()
+			return
+		}
+		s.handlers.Add(1)
+		s.mu.Unlock()
+		defer s.handlers.Done()
 		h.ServeHTTP(w, r)
 	})
 }
