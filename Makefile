@@ -38,7 +38,7 @@ build: ## bin/ferry, a static binary
 minio: $(MINIO) ## bin/minio, the pinned reference server (built once)
 
 $(MINIO):
-	CGO_ENABLED=0 GOBIN=$(GOBIN_DIR) $(GO) install -trimpath -ldflags '-s -w' github.com/minio/minio@$(MINIO_VERSION)
+	GOBIN=$(GOBIN_DIR) $(GO) install github.com/minio/minio@$(MINIO_VERSION)
 
 bin/ferrybench: FORCE
 	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/ferrybench ./cmd/ferrybench

@@ -2,6 +2,7 @@
 # make play: MinIO and a mount in a temporary folder, ferry's log on the screen.
 # See a change with ls and cat in another terminal; Ctrl-C ends everything.
 set -euo pipefail
+shopt -s inherit_errexit
 STORE=minio
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -3,6 +3,7 @@
 # that begins with "ok" has been checked; the first check that fails ends the
 # demo with an error.
 set -euo pipefail
+shopt -s inherit_errexit
 STORE=${STORE:-embedded}
 case $STORE in embedded | minio) ;; *)
 	echo "STORE must be embedded or minio, not '$STORE'" >&2
