@@ -77,11 +77,12 @@ mount_ferry() {
 	return 1
 }
 
-# find_store tells the plain S3 client where the embedded store listens now and
-# with which keys: it makes them itself.
+# find_store tells the plain S3 client where the embedded store listens now,
+# with which keys and what its bucket is called: it decides that itself.
 find_store() {
 	[ "$STORE" = embedded ] || return 0
 	AWS_ENDPOINT_URL=$(value .endpoint)
+	bucket=$(value .bucket)
 	set -a
 	# shellcheck disable=SC1091 # written by ferry
 	. "$work/store/.ferry-store/credentials"
