@@ -37,12 +37,16 @@ func newNullFS(backing string) *nullFS {
 	}
 }
 
-// nullDaemon mounts until ctx ends.
+// nullDaemon is the subcommand null: it says "ready" and serves until ctx ends.
 func nullDaemon(ctx context.Context, args []string) error {
 	if len(args) != 2 {
 		return errors.New("null needs a folder to write to and a mount point")
 	}
-	server, err := fuse.NewServer(newNullFS(args[0]), args[1], &fuse.MountOptions{
+	return serveNull(ctx, args[0], args[1], func() { fmt.Println("ready") })
+}
+
+func serveNull(ctx context.Context, backing, mnt string, ready func()) error {
+	server, err := fuse.NewServer(newNullFS(backing), mnt, &fuse.MountOptions{
 		FsName:      "null",
 		Name:        "null",
 		DirectMount: true, // root needs no fusermount3; others fall back to it
@@ -59,7 +63,7 @@ func nullDaemon(ctx context.Context, args []string) error {
 	if err := server.WaitMount(); err != nil {
 		return fmt.Errorf("the null daemon cannot mount: %w", err)
 	}
-	fmt.Println("ready")
+	ready()
 	<-ctx.Done()
 	return server.Unmount()
 }
