@@ -179,10 +179,11 @@ func Supersede(tx Tx, g Generation) {
 	}
 	Unbind(tx, u)
 	u.State = next
-	if u.State == StateAborting && u.UploadID == "" {
-		u.State = StateDiscarded
-	}
 	tx.PutUpload(u)
+	if u.State == StateAborting && u.UploadID == "" {
+		u.State = StateDiscarded // a step of its own: the table has no shorter way
+		tx.PutUpload(u)
+	}
 }
 
 // Unbind takes u's upload off its key's row, so that the key can go on.
