@@ -1,0 +1,3 @@
+package journal
+
+func checkRows(j *Journal, deep bool) error { return nil }

@@ -1,0 +1,3 @@
+package journal
+
+func (j *Journal) salvage() error { return nil }
