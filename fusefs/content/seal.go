@@ -1,0 +1,185 @@
+package content
+
+import (
+	"context"
+
+	"ferry"
+)
+
+// journalAttrs writes size and mtime into the inode's row if they have changed.
+// in.mu must be held.
+func (f *Files) journalAttrs(in *inode) error {
+	if !in.writable || in.size == in.journaledSize && in.mtime == in.journaledMtime {
+		return nil
+	}
+	err := f.o.Journal.Update(func(tx ferry.Tx) error {
+		row, err := f.o.Tree.Ensure(tx, in.id)
+		if err != nil {
+			return err
+		}
+		in.into(row)
+		tx.PutInode(row)
+		return nil
+	})
+	if err == nil {
+		in.journaledSize, in.journaledMtime = in.size, in.mtime
+	}
+	return err
+}
+
+// into puts size and times into the row.
+func (in *inode) into(row *ferry.Inode) {
+	row.Size = in.size
+	if in.mtime != in.journaledMtime && row.Attr.Mtime != in.mtime {
+		row.Attr.Mtime, row.Attr.Ctime = in.mtime, in.mtime
+		row.AttrSeq++
+	}
+}
+
+// seal says that the content is final: it survives kill -9, and its upload may
+// end. An unlinked file is not sealed, for nobody wants it in the bucket.
+// in.mu must be held.
+func (f *Files) seal(in *inode) error {
+	if in.base == nil {
+		size, err := in.file.Size()
+		if err != nil {
+			return err
+		}
+		in.size = size
+	}
+	var label Label
+	sealed := false
+	f.o.Crash("content.seal.before")
+	err := f.o.Journal.Update(func(tx ferry.Tx) error {
+		row, err := f.o.Tree.Ensure(tx, in.id)
+		if err != nil {
+			return err
+		}
+		u := tx.Upload(in.gen)
+		if u == nil || row.Content != in.gen {
+			return internal("content.seal", "the generation being written is not the inode's content")
+		}
+		in.into(row)
+		tx.PutInode(row)
+		u.Size, u.Path = in.size, row.Path
+		if u.State.Writable() && !row.Unlinked {
+			if u.State, err = u.State.Next(ferry.EventSealed); err != nil {
+				return err
+			}
+		}
+		sealed = !u.State.Writable()
+		tx.PutUpload(u)
+		label = Label{
+			Inode: in.id, Path: row.Path, Attr: row.Attr, Size: in.size, Sealed: sealed,
+			Base: in.base, BaseLimit: in.limit,
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	f.o.Crash("content.seal.after")
+	in.journaledSize, in.journaledMtime = in.size, in.mtime
+	if !sealed {
+		return nil
+	}
+	in.writable = false
+	in.publish()
+	if in.extents != nil {
+		label.Extents = in.extents.All()
+	}
+	// The label is for the day the journal is lost; without it the file is as safe.
+	if err := in.file.Label(label); err != nil {
+		f.o.Log.Warn("a staging file could not be labelled", "generation", in.gen, "error", err)
+	}
+	return nil
+}
+
+// Recover is for the daemon's start, before the first handle: truncations that
+// have no done are repeated, and every generation that was being written is
+// sealed as it is. Generations of inodes that are gone are given up.
+func (f *Files) Recover(ctx context.Context) error {
+	var todo []*ferry.Upload
+	err := f.o.Journal.View(func(tx ferry.Tx) error {
+		for u := range tx.Uploads() {
+			if u.State.NeedsBytes() && (u.State.Writable() || u.Truncating >= 0) {
+				todo = append(todo, u)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, u := range todo {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := f.recoverOne(u); err != nil {
+			return err
+		}
+	}
+	if len(todo) > 0 {
+		f.o.Wake()
+	}
+	return nil
+}
+
+func (f *Files) recoverOne(u *ferry.Upload) error {
+	file, err := f.o.Staging.Open(u.Generation)
+	if err != nil {
+		return err
+	}
+	defer file.Close() //nolint:errcheck // a failed close loses no bytes
+	if u.Truncating >= 0 {
+		if err := file.Truncate(u.Truncating); err != nil {
+			return err
+		}
+	}
+	size, err := file.Size()
+	if err != nil {
+		return err
+	}
+	mtime, err := file.Mtime()
+	if err != nil {
+		return err
+	}
+	return f.o.Journal.Update(func(tx ferry.Tx) error {
+		u := tx.Upload(u.Generation)
+		if u == nil {
+			return nil
+		}
+		in := tx.Inode(u.Inode)
+		if in == nil || in.Content != u.Generation {
+			ferry.Supersede(tx, u.Generation)
+			return nil
+		}
+		if u.Truncating >= 0 {
+			u.Truncating = -1
+			tx.PutUpload(u)
+		}
+		if !u.State.Writable() || in.Unlinked {
+			return nil
+		}
+		if u.Base != nil {
+			size = in.Size
+			if all := tx.Extents(u.Generation).All(); len(all) > 0 {
+				size = max(size, all[len(all)-1].End())
+			}
+		}
+		if in.Size != size {
+			// Written since its attributes were journaled, so its mtime is later too.
+			in.Attr.Mtime = max(in.Attr.Mtime, mtime)
+			in.Size = size
+			in.AttrSeq++
+			tx.PutInode(in)
+		}
+		u.Size = size
+		var err error
+		if u.State, err = u.State.Next(ferry.EventSealed); err != nil {
+			return err
+		}
+		tx.PutUpload(u)
+		return nil
+	})
+}
