@@ -1,0 +1,177 @@
+package s3remote
+
+import (
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"hash"
+	"io"
+	"sync"
+
+	"github.com/minio/highwayhash"
+
+	"ferry"
+)
+
+// source is the bytes of one request's body. The transport may ask for them more
+// than once (a kept connection that the server had closed): each attempt starts
+// anew with fresh sums.
+type source struct {
+	src    io.ReaderAt
+	extent ferry.Extent
+	key    *[32]byte // of the digest; nil for none
+
+	mu   sync.Mutex
+	last *attempt
+}
+
+// attempt is one reading of a source. It sums while it reads, so that the sums
+// are of the bytes that were sent, whatever happens to the source meanwhile.
+type attempt struct {
+	source *source
+	// before is called with the size of each piece, and may make it wait.
+	before func(ctx context.Context, n int) error
+	// after is called with what was read.
+	after func(n int)
+	ctx   context.Context
+
+	mu      sync.Mutex
+	pos     int64
+	md5     hash.Hash
+	digest  hash.Hash
+	err     error
+	stopped bool
+}
+
+var errStopped = errors.New("the call that sends this body is over")
+
+// open begins a new attempt.
+func (s *source) open(ctx context.Context, before func(context.Context, int) error, after func(int)) *attempt {
+	a := &attempt{source: s, ctx: ctx, before: before, after: after, md5: md5.New()}
+	if s.key != nil {
+		a.digest, _ = highwayhash.New(s.key[:]) // fails for other key sizes only
+	}
+	s.mu.Lock()
+	prev := s.last
+	s.last = a
+	s.mu.Unlock()
+	if prev != nil {
+		prev.stop()
+	}
+	return a
+}
+
+// piece is how much is read at once: small enough that a rate limit is smooth.
+const piece = 64 << 10
+
+// Read implements io.Reader for the transport.
+func (a *attempt) Read(p []byte) (int, error) {
+	p, err := a.next(p)
+	if err != nil {
+		return 0, err
+	}
+	if err := a.before(a.ctx, len(p)); err != nil {
+		return 0, err
+	}
+	n, err := a.read(p)
+	a.after(n)
+	return n, err
+}
+
+// next returns the piece of p that is read next.
+func (a *attempt) next(p []byte) ([]byte, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	left := a.source.extent.Length - a.pos
+	switch {
+	case a.stopped:
+		return nil, errStopped
+	case a.err != nil:
+		return nil, a.err
+	case left == 0:
+		return nil, io.EOF
+	}
+	return p[:min(int64(len(p)), piece, left)], nil
+}
+
+func (a *attempt) read(p []byte) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopped {
+		return 0, errStopped
+	}
+	n, err := a.source.src.ReadAt(p, a.source.extent.Offset+a.pos)
+	a.md5.Write(p[:n])
+	if a.digest != nil {
+		a.digest.Write(p[:n])
+	}
+	a.pos += int64(n)
+	switch {
+	case n == len(p) || err == nil:
+		return n, nil
+	case errors.Is(err, io.EOF):
+		err = &ferry.Error{Op: "s3remote.body", Kind: ferry.KindInvalid, Msg: "the body is shorter than was said", Err: io.ErrUnexpectedEOF}
+	}
+	a.err = err
+	return n, err
+}
+
+// Close implements io.Closer for the transport.
+func (a *attempt) Close() error { return nil }
+
+// stop ends the reading: when it returns, the source is not touched any more.
+func (a *attempt) stop() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.stopped = true
+}
+
+// stop ends all reading of the source. The transport may still hold a body when
+// it has returned; the caller is free to reuse the bytes after this.
+func (s *source) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last != nil {
+		s.last.stop()
+	}
+}
+
+// sums returns MD5 (in hex, as in an ETag) and digest of the last attempt, and
+// whether that was all of the body.
+func (s *source) sums() (etag ferry.ETag, digest []byte, whole bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.last
+	if a == nil { // an empty body is never opened
+		a = &attempt{source: s, md5: md5.New()}
+		if s.key != nil {
+			a.digest, _ = highwayhash.New(s.key[:])
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.digest != nil {
+		digest = a.digest.Sum(nil)
+	}
+	return ferry.ETag(hex.EncodeToString(a.md5.Sum(nil))), digest, a.pos == s.extent.Length
+}
+
+// err returns why the source could not be read, nil if it could.
+func (s *source) err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last == nil {
+		return nil
+	}
+	s.last.mu.Lock()
+	defer s.last.mu.Unlock()
+	return s.last.err
+}
+
+// placeholder stands for a body in minio-go's request: it must not be a Seeker,
+// so that minio-go does not try to rewind it. The transport puts an attempt in
+// its place.
+type placeholder struct{}
+
+func (placeholder) Read([]byte) (int, error) { return 0, io.EOF }
