@@ -60,13 +60,26 @@ func NewServer(path string, d Daemon, log *slog.Logger) (*Server, error) {
 	return s, nil
 }
 
-// Run serves until ctx ends, then cuts all connections and waits for their
-// handlers.
+// lastWords is how long answers may take to get out once ctx has ended.
+const lastWords = 2 * time.Second
+
+// Run serves until ctx ends. Requests under way see ctx end, their answers get a
+// moment to be delivered, then all connections are cut.
 func (s *Server) Run(ctx context.Context) error {
 	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
-	stop := context.AfterFunc(ctx, func() { _ = s.http.Close() })
-	defer stop()
+	down := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(down)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+		defer cancel()
+		if s.http.Shutdown(last) != nil {
+			_ = s.http.Close()
+		}
+	})
 	err := s.http.Serve(s.listen)
+	if !stop() {
+		<-down
+	}
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
