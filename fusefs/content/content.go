@@ -23,6 +23,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -137,8 +138,10 @@ type Files struct {
 
 	mu     sync.Mutex
 	inodes map[ferry.InodeID]*inode // with at least one handle
-	cached map[ferry.InodeID]token  // what the kernel may have cached, until Forgotten
+	staged map[ferry.Generation]ferry.InodeID
+	cached map[ferry.InodeID]token // what the kernel may have cached, until Forgotten
 
+	start   string       // what the generations of this start of the daemon begin with
 	noSpace atomic.Int64 // Unix nanoseconds of the last refusal, for the log
 }
 
@@ -174,7 +177,11 @@ func New(ctx context.Context, o Options) *Files {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	f := &Files{o: o, inodes: map[ferry.InodeID]*inode{}, cached: map[ferry.InodeID]token{}}
+	f := &Files{
+		o: o, inodes: map[ferry.InodeID]*inode{}, staged: map[ferry.Generation]ferry.InodeID{}, cached: map[ferry.InodeID]token{},
+	}
+	start, _, _ := strings.Cut(string(o.Generations.Next()), "-")
+	f.start = start + "-"
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	f.arena = newArena(o.ReadMemory)
 	f.ahead = newReaders(f)

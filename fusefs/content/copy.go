@@ -19,7 +19,11 @@ func (f *Files) Copy(ctx context.Context, src *Handle, srcOff int64, dst *Handle
 	if !dst.writer {
 		return 0, &ferry.Error{Op: "content.copy", Kind: ferry.KindBadHandle}
 	}
-	length = min(length, copyAtMost)
+	// The end of src is where it is now: it may be the same file.
+	length = min(length, copyAtMost, f.Size(src)-srcOff)
+	if length <= 0 {
+		return 0, nil
+	}
 	buf := make([]byte, min(copyChunk, length))
 	var done int64
 	for done < length {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"syscall"
+	"time"
 
 	"ferry"
 	"ferry/fusefs/tree"
@@ -31,7 +32,16 @@ func (f *Files) OpenFile(ctx context.Context, e tree.Entry, flags uint32) (*Hand
 	}
 	in := f.ref(e.ID)
 	h := &Handle{in: in, writer: flags&syscall.O_ACCMODE != syscall.O_RDONLY}
-	if err := f.attach(ctx, h, e); err != nil {
+	err := f.attach(ctx, h, e)
+	for until := time.Now().Add(followFor); ferry.IsKind(err, ferry.KindConflict) && time.Now().Before(until); {
+		// The rows may have been closed since e was made: the tree knows more soon.
+		if err = wait(ctx, 10*time.Millisecond); err == nil {
+			if e, err = f.o.Tree.Stat(ctx, e.ID); err == nil {
+				err = f.attach(ctx, h, e)
+			}
+		}
+	}
+	if err != nil {
 		f.unref(in)
 		return nil, err
 	}
@@ -54,6 +64,10 @@ func (f *Files) attach(ctx context.Context, h *Handle, e tree.Entry) error {
 		if err := f.load(in, e); err != nil {
 			return err
 		}
+	case in.gen != "" && e.Content == "" && !in.writable:
+		if _, err := f.reload(in, e.Version); err != nil {
+			return err
+		}
 	case in.gen == "" && e.Content == "" && e.Version != nil && !in.src.v.Same(*e.Version):
 		// Another version is there. e may be older than what we settled meanwhile:
 		// ask again, once, with the events counted.
@@ -66,7 +80,7 @@ func (f *Files) attach(ctx context.Context, h *Handle, e tree.Entry) error {
 		}
 		if v := fresh.Version; seen == in.settled && in.gen == "" && v != nil && fresh.Content == "" && !in.src.v.Same(*v) {
 			in.src = nil // handles opened before keep theirs
-			in.useRemote(*v)
+			f.useRemote(in, *v)
 		}
 	}
 	h.src = in.src

@@ -2,6 +2,7 @@ package content
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -83,6 +84,11 @@ func (f *Files) unref(in *inode) {
 		return
 	}
 	in.mu.Lock()
+	f.mu.Lock()
+	if in.gen != "" && f.inodes[in.id] == nil {
+		delete(f.staged, in.gen)
+	}
+	f.mu.Unlock()
 	in.closeFile()
 	in.mu.Unlock()
 	f.o.Tree.Closed(in.id)
@@ -192,7 +198,7 @@ func (f *Files) load(in *inode, e tree.Entry) error {
 			if v == nil {
 				return &ferry.Error{Op: "content.open", Kind: ferry.KindConflict, Msg: "the file is not there any more"}
 			}
-			in.useRemote(*v)
+			f.useRemote(in, *v)
 			in.mtime = e.Attr.Mtime
 			in.loaded = true
 			return nil
@@ -220,7 +226,8 @@ func (f *Files) load(in *inode, e tree.Entry) error {
 }
 
 // useRemote says that the bytes are in v. in.mu must be held.
-func (in *inode) useRemote(v ferry.Version) {
+func (f *Files) useRemote(in *inode, v ferry.Version) {
+	f.index(in, "")
 	in.closeFile()
 	if in.src == nil {
 		in.src = &source{}
@@ -238,6 +245,7 @@ func (f *Files) useStaging(in *inode, r rows, file StagingFile) error {
 		file.Close() //nolint:errcheck // nothing was written
 		return err
 	}
+	f.index(in, r.upload.Generation)
 	in.closeFile()
 	if in.src == nil {
 		in.src = &source{}
@@ -250,6 +258,19 @@ func (f *Files) useStaging(in *inode, r rows, file StagingFile) error {
 	in.loaded = true
 	in.publish()
 	return nil
+}
+
+// index keeps Files.staged in step when the generation of in becomes g. in.mu must
+// be held.
+func (f *Files) index(in *inode, g ferry.Generation) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if in.gen != "" {
+		delete(f.staged, in.gen)
+	}
+	if g != "" {
+		f.staged[g] = in.id
+	}
 }
 
 // stagedSize returns how long a staged content is. While it is being written, the
@@ -269,15 +290,13 @@ func stagedSize(r rows, file StagingFile) (int64, error) {
 	}
 }
 
-// Settled says that our own work has put an inode's content (or the same content
-// with other metadata, or under another name) into the bucket as v: by the
-// generation g. Handles follow. Called after the change is in the journal.
-func (f *Files) Settled(id ferry.InodeID, g ferry.Generation, v ferry.Version) {
+// Settled says that our own work has put obj at key. If its generation is the
+// content of an open file, handles read the object from now on and the staging
+// file is let go. Best called after the change is in the journal; before, it does
+// nothing, and the file is let go when it is opened or closed next.
+func (f *Files) Settled(_ ferry.ObjectKey, obj ferry.Object) {
 	f.mu.Lock()
-	in := f.inodes[id]
-	if t, ok := f.cached[id]; ok && (t.gen == g || in == nil && t.gen == "") {
-		f.cached[id] = token{gen: v.Generation, etag: v.ETag}
-	}
+	in := f.inodes[f.staged[obj.Generation]]
 	f.mu.Unlock()
 	if in == nil {
 		return
@@ -285,11 +304,12 @@ func (f *Files) Settled(id ferry.InodeID, g ferry.Generation, v ferry.Version) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.settled++
-	if !in.loaded {
-		return
+	v := &obj.Version
+	if in.gen != obj.Generation {
+		v = nil
 	}
-	if _, err := f.reload(in, &v); err != nil {
-		f.o.Log.Error("an open file could not follow its object", "inode", id, "error", err)
+	if _, err := f.reload(in, v); err != nil {
+		f.o.Log.Error("an open file could not follow its object", "inode", in.id, "error", err)
 	}
 }
 
@@ -316,7 +336,7 @@ func (f *Files) reload(in *inode, v *ferry.Version) (changed bool, err error) {
 	if v == nil || in.gen == "" && in.src.v == *v {
 		return false, nil
 	}
-	in.useRemote(*v)
+	f.useRemote(in, *v)
 	return true, nil
 }
 
@@ -329,9 +349,13 @@ func (f *Files) follow(ctx context.Context, in *inode) (bool, error) {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	var v *ferry.Version
-	if in.gen != "" {
-		v = e.Version // the row went away since: our own upload ended
+	v := e.Version
+	if v != nil && in.gen == "" && v.Key == in.src.v.Key && !f.ours(v.Generation) {
+		v = nil
 	}
 	return f.reload(in, v)
+}
+
+// ours reports whether this start of the daemon made the generation.
+func (f *Files) ours(g ferry.Generation) bool { return strings.HasPrefix(string(g), f.start) }
 }

@@ -88,10 +88,10 @@ func (f *Files) setSize(in *inode, size int64) error {
 		}
 		u.Truncating = size
 		if u.Base != nil {
-			u.Base, u.BaseLimit = base, limit
+			u.BaseLimit = limit
 			set := extents
-			if set == nil {
-				set = ferry.NewExtentSet()
+			if size == 0 {
+				u.Base, set = nil, ferry.NewExtentSet()
 			}
 			tx.SetExtents(in.gen, set)
 		}
