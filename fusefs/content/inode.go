@@ -358,4 +358,3 @@ func (f *Files) follow(ctx context.Context, in *inode) (bool, error) {
 
 // ours reports whether this start of the daemon made the generation.
 func (f *Files) ours(g ferry.Generation) bool { return strings.HasPrefix(string(g), f.start) }
-}
