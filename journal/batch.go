@@ -13,12 +13,12 @@ import (
 // start.
 
 const (
-	// recordMax is the largest change that goes through the log.
-	recordMax = 1 << 20
-	// chunkMax is how much of a large change is kept in memory at a time.
-	chunkMax = 4 << 20
-	// moveRows is how many rows of a batch one transaction moves.
-	moveRows = 20_000
+	// defaultRecordMax is the largest change that goes through the log.
+	defaultRecordMax = 1 << 20
+	// defaultChunkMax is how much of a large change is kept in memory at a time.
+	defaultChunkMax = 4 << 20
+	// defaultMoveRows is how many rows of a batch one transaction moves.
+	defaultMoveRows = 20_000
 )
 
 func batchBucket(tx *bolt.Tx, batch uint64) *bolt.Bucket {
@@ -60,7 +60,7 @@ func (c *checkpoint) stage(batch uint64, m memtable, first bool) error {
 
 // move puts some rows of a committed batch into their tables. done says that it
 // was the last of them; the checkpoint then holds everything up to folded.
-func (c *checkpoint) move(batch, folded uint64) (done bool, err error) {
+func (c *checkpoint) move(batch, folded uint64, limit int) (done bool, err error) {
 	err = guard(func() error {
 		return c.db.Update(func(tx *bolt.Tx) error {
 			b := batchBucket(tx, batch)
@@ -69,7 +69,7 @@ func (c *checkpoint) move(batch, folded uint64) (done bool, err error) {
 			}
 			var moved [][]byte
 			cur := b.Cursor()
-			for k, v := cur.First(); k != nil && len(moved) < moveRows; k, v = cur.Next() {
+			for k, v := cur.First(); k != nil && len(moved) < limit; k, v = cur.Next() {
 				e, err := staged(k, v)
 				if err != nil {
 					return err
@@ -79,7 +79,7 @@ func (c *checkpoint) move(batch, folded uint64) (done bool, err error) {
 				}
 				moved = append(moved, k)
 			}
-			if done = len(moved) < moveRows; !done {
+			if done = len(moved) < limit; !done {
 				for _, k := range moved {
 					if err := b.Delete(k); err != nil {
 						return err
@@ -90,7 +90,7 @@ func (c *checkpoint) move(batch, folded uint64) (done bool, err error) {
 			if err := tx.Bucket([]byte(bucketBatches)).DeleteBucket(u64(batch)); err != nil {
 				return err
 			}
-			return tx.Bucket([]byte(bucketSelf)).Put([]byte(selfFolded), u64(folded))
+			return c.note(tx, folded)
 		})
 	})
 	if err == nil && done {

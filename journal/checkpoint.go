@@ -56,6 +56,8 @@ var errDamaged = errors.New("journal.db is damaged")
 type checkpoint struct {
 	db     *bolt.DB
 	folded uint64
+	// rebuilt says that the next fold ends a recovery after a lost checkpoint.
+	rebuilt bool
 }
 
 // openCheckpoint opens or makes the file. An error that is errDamaged says that
@@ -218,13 +220,24 @@ func (c *checkpoint) write(m memtable, folded uint64) error {
 					return err
 				}
 			}
-			return tx.Bucket([]byte(bucketSelf)).Put([]byte(selfFolded), u64(folded))
+			return c.note(tx, folded)
 		})
 	})
 	if err == nil {
 		c.folded = folded
 	}
 	return err
+}
+
+// note records that everything up to folded is in the tables.
+func (c *checkpoint) note(tx *bolt.Tx, folded uint64) error {
+	self := tx.Bucket([]byte(bucketSelf))
+	if c.rebuilt {
+		if err := self.Delete([]byte(selfRebuilding)); err != nil {
+			return err
+		}
+	}
+	return self.Put([]byte(selfFolded), u64(folded))
 }
 
 // apply puts or deletes one row.

@@ -113,7 +113,7 @@ func (j *Journal) foldFrozen() error {
 		return nil
 	}
 	for {
-		done, err := j.cp.move(s.batch, s.frozenSeq)
+		done, err := j.cp.move(s.batch, s.frozenSeq, j.o.moveRows)
 		if err != nil {
 			return err
 		}

@@ -152,7 +152,7 @@ func (j *Journal) commit(t *tx) error {
 		j.queueFrees(t.freed, 0)
 		return nil
 	}
-	if t.batch != 0 || t.size > recordMax {
+	if t.batch != 0 || t.size > j.o.recordMax {
 		return j.commitBatch(t)
 	}
 	p := payload(t.over, make([]byte, 0, t.size+64))

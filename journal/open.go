@@ -41,6 +41,10 @@ type Options struct {
 	FS vfs.FS
 	// Crash marks durable steps; nil: [crashpoint.Here].
 	Crash func(point string)
+
+	rebuild bool // set journal.db aside although it may be whole
+	// Sizes of large changes; tests make them small.
+	recordMax, chunkMax, moveRows int
 }
 
 func (o *Options) defaults() error {
@@ -67,6 +71,9 @@ func (o *Options) defaults() error {
 	}
 	if o.FS == nil {
 		o.FS = vfs.OS()
+	}
+	if o.recordMax <= 0 {
+		o.recordMax, o.chunkMax, o.moveRows = defaultRecordMax, defaultChunkMax, defaultMoveRows
 	}
 	if o.Crash == nil {
 		o.Crash = crashpoint.Here
@@ -165,9 +172,16 @@ func (j *Journal) openTables() (lost bool, err error) {
 	// A set-aside file without a marker of recovery: we died between the two.
 	_, statErr := os.Stat(name)
 	lost = len(asides) > 0 && errors.Is(statErr, fs.ErrNotExist)
+	if _, err := os.Stat(name); err == nil && j.o.rebuild {
+		err = os.Rename(name, setAsideName(name))
+		if err != nil {
+			return false, osError("journal.open", name, err)
+		}
+		lost = true
+	}
 	j.cp, err = openCheckpoint(name)
 	if errors.Is(err, errDamaged) {
-		aside := fmt.Sprintf("%s.damaged-%s", name, time.Now().UTC().Format("20060102T150405.000"))
+		aside := setAsideName(name)
 		j.log.Error("journal.db is damaged and was set aside; its log and the staging files give back what they hold", "error", err, "moved_to", aside)
 		j.report.Damage = append(j.report.Damage, err.Error())
 		if err := os.Rename(name, aside); err != nil {
@@ -187,6 +201,10 @@ func (j *Journal) openTables() (lost bool, err error) {
 	}
 	j.o.Crash(crashpoint.OpenCheckpoint)
 	return lost, err
+}
+
+func setAsideName(name string) string {
+	return fmt.Sprintf("%s.damaged-%s", name, time.Now().UTC().Format("20060102T150405.000"))
 }
 
 // replay brings the log back into memory and starts a new segment of it.
@@ -269,6 +287,7 @@ func (j *Journal) recover(lost bool) error {
 		if err := j.salvage(); err != nil {
 			return err
 		}
+		j.publish(func(s *state) { s.seq = max(s.seq, j.cp.folded) })
 		if err := j.cp.setRebuilding(false); err != nil {
 			return j.classifyOpen(err)
 		}
@@ -289,7 +308,12 @@ func (j *Journal) recover(lost bool) error {
 	if err := j.queueOrphans(); err != nil {
 		return err
 	}
-	return checkRows(j, false)
+	if err := checkRows(j, false); err != nil {
+		// A bug, or damage that no checksum saw. The rest is worth mounting.
+		j.log.Error("the journal contradicts itself", "error", err)
+		j.report.Damage = append(j.report.Damage, err.Error())
+	}
+	return nil
 }
 
 // queueOrphans frees the staging files that no row needs, once what is replayed
@@ -316,8 +340,7 @@ func (j *Journal) queueOrphans() error {
 // waits for the journal's goroutines. Sync and Update fail afterwards.
 func (j *Journal) Close() error {
 	j.closing.Do(func() {
-		close(j.stopped)
-		j.owned.Wait()
+		j.stop()
 		dead := j.redo.Dead()
 		if dead == nil {
 			j.closed = errors.Join(j.syncNow(), j.fold())
@@ -328,6 +351,12 @@ func (j *Journal) Close() error {
 		j.closed = errors.Join(j.closed, dead, j.closeFiles())
 	})
 	return j.closed
+}
+
+// stop ends the journal's goroutines.
+func (j *Journal) stop() {
+	close(j.stopped)
+	j.owned.Wait()
 }
 
 // closeFiles closes what is open, in reverse order; it makes nothing durable.

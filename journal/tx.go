@@ -117,7 +117,7 @@ func (t *tx) change(e entry) {
 	}
 	t.over = t.over.put(e)
 	t.size = t.over.bytes - t.over.rows*(entryOverhead-6)
-	if t.size > chunkMax {
+	if t.size > t.j.o.chunkMax {
 		t.spill()
 	}
 }

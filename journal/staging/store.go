@@ -313,3 +313,29 @@ func classify(op, key string, err error) error {
 	}
 	return e
 }
+
+// SizeOf returns the size of g's file in bytes, 0 if it has none.
+func (s *Store) SizeOf(g ferry.Generation) (int64, error) {
+	i, err := s.fs.Stat(s.path(g))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	return i.Size, classify("staging.stat", string(g), err)
+}
+
+// lostSuffix marks files whose row was lost; their bytes are kept for people.
+const lostSuffix = ".lost"
+
+// SetAside takes g's file out of the store and keeps its bytes under the name
+// that it returns, for a person to look at.
+func (s *Store) SetAside(g ferry.Generation) (name string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name = s.path(g) + lostSuffix
+	if i, err := s.fs.Stat(s.path(g)); err == nil {
+		s.usage.Add(-i.Disk)
+	}
+	delete(s.dirty, g)
+	s.dirDirty = true
+	return name, classify("staging.setaside", string(g), s.fs.Rename(s.path(g), name))
+}
