@@ -20,20 +20,28 @@ type world struct {
 	seed  uint64
 	ref   *reference
 	sizes map[ferry.Generation]int64 // of staging files
-	n     int                        // changes made so far
+	wrote map[ferry.Generation]*ferry.ExtentSet
+	n     int // changes made so far
 	// cuts are the lengths to which power cuts shortened the history: what comes
 	// after is another history, with other generations.
-	cuts []int
+	cuts []cut
+}
+
+// cut is a power cut: the history ended after change at, but the staging files
+// may be longer than it says.
+type cut struct {
+	at    int
+	sizes map[ferry.Generation]int64
 }
 
 func newWorld(seed uint64) *world {
-	return &world{seed: seed, ref: newReference(), sizes: map[ferry.Generation]int64{}}
+	return &world{seed: seed, ref: newReference(), sizes: map[ferry.Generation]int64{}, wrote: map[ferry.Generation]*ferry.ExtentSet{}}
 }
 
 // salt tells a history from the one that a power cut ended.
 func (w *world) salt(i int) (n uint64) {
-	for _, at := range w.cuts {
-		if at <= i {
+	for _, c := range w.cuts {
+		if c.at <= i {
 			n++
 		}
 	}
@@ -246,6 +254,13 @@ func (w *world) directory(r *rand.Rand, now int64) change {
 
 // do makes the next change in j (nil: only in the reference).
 func (w *world) do(j *journal.Journal) error {
+	for _, c := range w.cuts {
+		if c.at == w.n {
+			for g, size := range c.sizes {
+				w.sizes[g] = max(w.sizes[g], size)
+			}
+		}
+	}
 	c := w.next()
 	if err := w.doStaging(j, c); err != nil {
 		return err
@@ -275,8 +290,8 @@ func (w *world) doStaging(j *journal.Journal, c change) error {
 	if c.stage == "" {
 		return nil
 	}
-	w.sizes[c.stage] = max(w.sizes[c.stage], c.bytes.End())
 	if j == nil {
+		w.staged(c)
 		return nil
 	}
 	f, err := j.Staging().Open(c.stage)
@@ -284,8 +299,18 @@ func (w *world) doStaging(j *journal.Journal, c change) error {
 		return err
 	}
 	defer f.Close()
-	_, err = f.WriteAt(fill(c.stage, c.bytes), c.bytes.Offset)
+	if _, err = f.WriteAt(fill(c.stage, c.bytes), c.bytes.Offset); err == nil {
+		w.staged(c)
+	}
 	return err
+}
+
+func (w *world) staged(c change) {
+	w.sizes[c.stage] = max(w.sizes[c.stage], c.bytes.End())
+	if w.wrote[c.stage] == nil {
+		w.wrote[c.stage] = &ferry.ExtentSet{}
+	}
+	w.wrote[c.stage].Add(c.bytes)
 }
 
 // at returns the world after n changes.
@@ -352,17 +377,17 @@ func (w *world) bytesAreThere(t testing.TB, j *journal.Journal) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		runs := []ferry.Extent{{Length: u.Size}}
-		if u.Base != nil {
-			runs = w.ref.Extents(u.Generation).All()
+		wrote := w.wrote[u.Generation]
+		if wrote == nil {
+			wrote = &ferry.ExtentSet{}
 		}
-		for _, e := range runs {
+		for _, e := range wrote.All() {
 			b := make([]byte, e.Length)
 			if _, err := io.ReadFull(io.NewSectionReader(f, e.Offset, e.Length), b); err != nil {
 				t.Fatalf("%s: %v", u.Generation, err)
 			}
 			for i := range b {
-				if b[i] != content(u.Generation, e.Offset+int64(i)) && !(u.Base == nil && b[i] == 0) {
+				if b[i] != content(u.Generation, e.Offset+int64(i)) {
 					t.Fatalf("%s: wrong byte at %d", u.Generation, e.Offset+int64(i))
 				}
 			}

@@ -185,27 +185,29 @@ func (l *Log) rotate() error {
 	return nil
 }
 
-func (l *Log) makeSegment(seg segment) (f vfs.File, err error) {
-	f, err = l.o.FS.OpenFile(seg.name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+func (l *Log) makeSegment(seg segment) (vfs.File, error) {
+	f, err := l.o.FS.OpenFile(seg.name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			// A segment with a header counts at the next start: it must go.
-			err = errors.Join(err, f.Truncate(0), f.Close(), l.o.FS.Remove(seg.name))
-		}
-	}()
+	if err := l.fillSegment(f, seg); err != nil {
+		// A segment with a header counts at the next start: it must go.
+		return nil, errors.Join(err, f.Truncate(0), f.Close(), l.o.FS.Remove(seg.name))
+	}
+	return f, nil
+}
+
+func (l *Log) fillSegment(f vfs.File, seg segment) error {
 	if err := f.Allocate(l.o.SegmentSize); err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := f.WriteAt(seg.head.encode(), 0); err != nil {
-		return nil, err
+		return err
 	}
 	if err := f.Datasync(); err != nil {
-		return nil, err
+		return err
 	}
-	return f, l.o.FS.SyncDir(l.o.Dir)
+	return l.o.FS.SyncDir(l.o.Dir)
 }
 
 // Datasync makes every record durable that was appended before it was called.

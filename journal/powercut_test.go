@@ -1,0 +1,121 @@
+package journal_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"ferry/journal"
+)
+
+// TestPowerCut plays power cuts on a loop-mounted image of ext4: the image file
+// is copied while a child works, which leaves out what is only in the page cache.
+// On the copy everything is there that a Sync acknowledged, and names and bytes
+// come together or not at all.
+func TestPowerCut(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Fatal("this test mounts a loop image: run it as root")
+	}
+	work := t.TempDir()
+	image, mnt := filepath.Join(work, "disk.img"), filepath.Join(work, "mnt")
+	run(t, "truncate", "-s", "96M", image)
+	run(t, "mkfs.ext4", "-q", "-F", image)
+	mount(t, image, mnt)
+	dir, seed := filepath.Join(mnt, "state"), uint64(31337)
+	c := startChild(t, dir, seed, 0, 1<<30)
+	defer func() {
+		_ = c.cmd.Process.Signal(syscall.SIGCONT)
+		_ = c.cmd.Process.Kill()
+		c.wait(t)
+	}()
+	last := 0
+	for round := range 8 {
+		var synced int
+		for {
+			_, synced = c.acknowledged()
+			if synced > last+60 {
+				break
+			}
+			select {
+			case <-c.read:
+				t.Fatalf("the child ended: %s", c.errors.String())
+			case <-time.After(time.Millisecond):
+			}
+		}
+		last = synced
+		snapshot := filepath.Join(work, "cut.img")
+		copyAtOnce(t, c, image, snapshot)
+		cut := filepath.Join(work, "cut")
+		undo := mount(t, snapshot, cut)
+		o := childOptions(t, filepath.Join(cut, "state"))
+		o.BootID, o.UnsafeFS = "after the cut", false
+		j, w := survivors(t, o, seed, synced, synced+5000)
+		w.bytesAreThere(t, j)
+		checkAfterCut(t, j)
+		t.Logf("round %d: %d changes were synced, %d survived, %d dropped", round, synced, w.n, j.Recovered().Dropped)
+		if damage := j.Recovered().Damage; damage != nil {
+			t.Fatalf("a power cut is no damage: %v", damage)
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		undo()
+	}
+}
+
+func checkAfterCut(t *testing.T, j *journal.Journal) {
+	t.Helper()
+	if err := journal.Check(j); err != nil {
+		t.Fatalf("check: %v", err)
+	}
+}
+
+// copyAtOnce copies the image as it is at one moment: the child is stopped, and
+// the copy counts if nothing was written while it was made.
+func copyAtOnce(t *testing.T, c *child, from, to string) {
+	t.Helper()
+	if err := c.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.cmd.Process.Signal(syscall.SIGCONT) }()
+	for range 20 {
+		run(t, "cp", "--sparse=always", from, to)
+		if exec.Command("cmp", "-s", from, to).Run() == nil {
+			return
+		}
+	}
+	t.Fatal("the image never stood still")
+}
+
+func run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := exec.Command(name, args...)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out.String())
+	}
+}
+
+// mount mounts an image until undo, or the end of the test.
+func mount(t *testing.T, image, dir string) (undo func()) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "mount", "-o", "loop", image, dir)
+	mounted := true
+	undo = func() {
+		if mounted {
+			mounted = false
+			run(t, "umount", dir)
+		}
+	}
+	t.Cleanup(undo)
+	return undo
+}
