@@ -20,6 +20,7 @@ import (
 	"github.com/minio/minio-go/v7"
 	"golang.org/x/sys/unix"
 
+	"ferry/service/embedstore"
 	"ferry/syncer/storetest"
 )
 
@@ -273,7 +274,7 @@ func TestEmbeddedStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.must("wait", "--timeout", "1m", p.mnt())
-	if got, err := os.ReadFile(filepath.Join(store, embeddedBucket, "note.txt")); err != nil || string(got) != "hello" {
+	if got, err := os.ReadFile(filepath.Join(store, embedstore.Bucket, "note.txt")); err != nil || string(got) != "hello" {
 		t.Errorf("the store's plain file: %q, %v", got, err)
 	}
 	p.must("umount", p.mnt())

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"ferry"
+	"ferry/service/embedstore"
 )
 
 // mountConfig is a validated command line of `ferry mount`.
@@ -44,8 +45,6 @@ const (
 	defaultParts   = 8
 	// memoryFloor holds the parts in flight, the read buffers and Go itself.
 	memoryFloor = 64 << 20
-	// embeddedBucket is the only bucket of an embedded store.
-	embeddedBucket = "files"
 )
 
 // A setting is one flag of mount that is also FERRY_NAME in the environment. Its
@@ -105,7 +104,12 @@ func settings() []setting {
 		{"read-only", "false", "", "take no writes", yes(func(c *mountConfig) *bool { return &c.ReadOnly })},
 		{"allow-other", "false", "", "let other users in, by the files' modes", yes(func(c *mountConfig) *bool { return &c.AllowOther })},
 		{"create-bucket", "false", "", "make the bucket if it is not there", yes(func(c *mountConfig) *bool { return &c.MakeBucket })},
-		{"durability", "local", "WHERE", "what close and fsync wait for: local (the disk) or remote (the bucket)", oneOf(func(c *mountConfig) *string { return &c.Durability }, "local", "remote")},
+		{"durability", "local", "WHERE", "what close and fsync wait for: local (the disk) or remote (the bucket)", func(c *mountConfig, v string) error {
+			if v == "remote" {
+				return fmt.Errorf("remote is not in this release: `ferry wait FILE` after closing it waits for the bucket")
+			}
+			return oneOf(func(c *mountConfig) *string { return &c.Durability }, "local", "remote")(c, v)
+		}},
 		{"conflict", "keep-both", "HOW", "another writer's newer version: keep-both, theirs or ours", oneOf(func(c *mountConfig) *string { return &c.Conflict }, "keep-both", "theirs", "ours")},
 		{"ttl", "10s", "TIME", "how long a listing counts before the bucket is asked again", func(c *mountConfig, v string) (err error) {
 			if c.TTL, err = time.ParseDuration(v); err != nil || c.TTL <= 0 {
@@ -221,7 +225,7 @@ func (c *mountConfig) readArgs(args []string) (faults []string) {
 	}
 	c.MountGiven = args[want-1]
 	if c.Embedded != "" {
-		c.Given, c.Bucket = c.Embedded, embeddedBucket
+		c.Given, c.Bucket = c.Embedded, embedstore.Bucket
 		return nil
 	}
 	c.Given = args[0]

@@ -33,7 +33,7 @@ const (
 	exitInterrupt  = 130
 )
 
-// exitCodes is the table that `ferry help` prints and docs/cli.md repeats.
+// exitCodes is the table that `ferry help` prints.
 var exitCodes = []struct {
 	code  int
 	about string
@@ -148,7 +148,8 @@ func sentence(err error) string {
 			b.WriteString(": " + sentence(e.Err))
 		}
 	}
-	text := strings.TrimRight(b.String(), ".")
+	// errors.Join puts its errors on lines of their own.
+	text := strings.TrimRight(strings.ReplaceAll(b.String(), "\n", ": "), ".")
 	if e.Hint != "" {
 		text += " (" + e.Hint + ")"
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -25,7 +26,7 @@ type healthRemote struct {
 }
 
 // offlineAfter is how many calls in a row must fail: one lost connection is not
-// a server that is away.
+// a server that is away. One that cannot be reached at all is.
 const offlineAfter = 3
 
 func newHealthRemote(r syncer.Remote, onChange func(offline bool, err error)) *healthRemote {
@@ -50,7 +51,7 @@ func (h *healthRemote) seen(ctx context.Context, err error) error {
 			h.since = now
 		}
 		h.why = err
-		h.offline = h.offline || h.failed >= offlineAfter
+		h.offline = h.offline || h.failed >= offlineAfter || errors.Is(err, ferry.ErrOffline)
 	}
 	if h.offline != before && h.onChange != nil {
 		h.onChange(h.offline, err)

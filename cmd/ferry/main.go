@@ -39,7 +39,7 @@ type terminal struct {
 func commands() []command {
 	return []command{
 		mountCommand(), umountCommand(), waitCommand(), statusCommand(), uploadsCommand(), jobsCommand(),
-		cacheCommand(), doctorCommand(), versionCommand(),
+		cacheCommand(), doctorCommand(), versionCommand(), storeCommand(),
 	}
 }
 
@@ -56,6 +56,9 @@ func runCommand(ctx context.Context, t *terminal, args []string) int {
 	if len(args) == 0 {
 		help(t.err)
 		return exitUsage
+	}
+	if args[0] == "help" && len(args) > 1 {
+		args = []string{args[1], "--help"}
 	}
 	if args[0] == "help" || args[0] == "--help" || args[0] == "-h" {
 		help(t.out)
@@ -109,11 +112,11 @@ func help(w io.Writer) {
 	fmt.Fprint(w, "ferry mounts an S3 bucket as a folder and brings what is written there into the bucket.\n\n")
 	for _, c := range commands() {
 		if !c.hidden {
-			fmt.Fprintf(w, "  ferry %-38s %s\n", c.name+" "+c.usage, c.about)
+			fmt.Fprintf(w, "  ferry %-52s %s\n", c.name+" "+c.usage, c.about)
 		}
 	}
 	fmt.Fprint(w, "\nCommands that speak to a mount find it by the path given, by --name, or take the only one.\n"+
-		"`ferry COMMAND --help` shows the flags of a command. Exit codes: `ferry help` lists them in short:\n")
+		"`ferry help COMMAND` shows the flags of a command.\n\nExit codes:\n")
 	for _, e := range exitCodes {
 		fmt.Fprintf(w, "  %3d  %s\n", e.code, e.about)
 	}

@@ -112,7 +112,7 @@ func (m *mount) makeSyncer(context.Context) error {
 		host = "ferry"
 	}
 	m.syncer = syncer.New(syncer.Options{
-		Journal: m.journal, Remote: m.health, Staging: syncerStaging{m.journal.Staging()}, Generations: m.gens,
+		Journal: learningJournal{m.journal, m}, Remote: m.health, Staging: syncerStaging{m.journal.Staging()}, Generations: m.gens,
 		Capabilities: m.remote.Capabilities,
 		Digest: func() hash.Hash {
 			h, _ := highwayhash.New(m.memory.digest[:]) // fails for other key sizes only
@@ -130,20 +130,21 @@ type syncerStaging struct{ *staging.Store }
 
 func (s syncerStaging) Open(g ferry.Generation) (syncer.StagedFile, error) { return s.Store.Open(g) }
 
-// uploadsHook tells the syncer what happens to open files.
+// uploadsHook tells the syncer what happens to open files. Nothing is open before
+// the mount is served, and the syncer is there then.
 type uploadsHook struct{ m *mount }
 
-func (u uploadsHook) Grown(_ ferry.InodeID, g ferry.Generation, size int64) {
-	u.m.syncer.Grown(g, size)
+func (u uploadsHook) Grown(id ferry.InodeID, g ferry.Generation, size int64) {
+	u.m.syncer.Grown(id, g, size)
 }
 func (u uploadsHook) Rewritten(g ferry.Generation, e ferry.Extent) { u.m.syncer.Rewritten(g, e) }
-func (u uploadsHook) Sealed(ferry.Generation)                      { u.m.syncer.Wake() }
+func (u uploadsHook) Sealed(g ferry.Generation)                    { u.m.syncer.Sealed(g) }
 
 // events tells the mount what the syncer learnt.
 type events struct{ m *mount }
 
-func (e events) Settled(key ferry.ObjectKey, obj ferry.Object) { e.m.tree.Settled(key, obj) }
-func (e events) Removed(key ferry.ObjectKey)                   { e.m.tree.Removed(key) }
+func (e events) Settled(key ferry.ObjectKey, obj ferry.Object) { e.m.files.Settled(key, obj) }
+func (e events) Removed(ferry.ObjectKey)                       {} // learningJournal was earlier
 func (e events) Changed(key ferry.ObjectKey)                   { e.m.tree.Changed(key) }
 
 func (e events) Conflict(key, kept ferry.ObjectKey, theirs ferry.Version) {

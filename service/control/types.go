@@ -1,6 +1,6 @@
 // Package control is how people and scripts speak to a running daemon: HTTP with
 // JSON over a unix socket that only its owner may open. The CLI is its first
-// client. What it answers is a contract (docs/cli.md): fields are added, never
+// client. What it answers is a contract with scripts: fields are added, never
 // renamed.
 package control
 

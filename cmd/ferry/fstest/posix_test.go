@@ -8,12 +8,18 @@ import (
 	"github.com/hanwen/go-fuse/v2/posixtest"
 )
 
-// go-fuse's own tests pass, but for hard links, which objects have not, and for
-// attributes that are larger than the metadata of an object can be.
+// go-fuse's own tests pass, but for those that cannot.
 func TestPosix(t *testing.T) {
-	refused := []string{"Link", "LinkUnlinkRename", "XAttrLarge"}
+	refused := map[string]string{
+		"Link":             "an object has one key",
+		"LinkUnlinkRename": "an object has one key",
+		"XAttrLarge":       "the metadata of an object holds 2 KiB",
+		// go-fuse leaves it out too ("fix this test"): it wants two POSIX locks of one
+		// process to conflict, which they do on no local file system.
+		"FcntlFlockLocksFile": "it fails on ext4 as well",
+	}
 	for _, name := range slices.Sorted(maps.Keys(posixtest.All)) {
-		if slices.Contains(refused, name) {
+		if refused[name] != "" {
 			continue
 		}
 		t.Run(name, func(t *testing.T) { posixtest.All[name](t, mount(t, nil).dir) })

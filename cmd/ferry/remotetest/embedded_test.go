@@ -57,7 +57,7 @@ func TestEmbeddedContract(t *testing.T) {
 		},
 	}
 	storetest.TestRemote(t, storetest.Kit{
-		Server: server,
+		Server: server, KeepsHeaders: true, ManglesControls: true,
 		Connect: func(t testing.TB, target storetest.Target) syncer.Remote {
 			r, err := s3remote.New(s3remote.Options{
 				Endpoint: target.Endpoint, Bucket: target.Bucket, Prefix: target.Prefix,
