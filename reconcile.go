@@ -30,7 +30,8 @@ type Step struct {
 	Inode  *Inode  // for Put, Move, Attr; nil otherwise
 	Upload *Upload // for Upload, and for Put of staged content; nil otherwise
 	// Waits says what a StepWait waits for: the key that has to go first, or ""
-	// for a writer.
+	// for a writer. Following Waits from key to key finds cycles (swaps); one is
+	// broken at a key in it that is [Blocked], by copying its object aside.
 	Waits ObjectKey
 }
 
@@ -53,7 +54,7 @@ func NextStep(tx Tx, k *KeyState) Step {
 			return Step{Kind: StepDone}
 		}
 		if Blocked(tx, k.Key, 0) {
-			return Step{Kind: StepWait}
+			return Step{Kind: StepWait, Waits: blocker(tx, k.Key, 0)}
 		}
 		return Step{Kind: StepDelete}
 	case WantInode:
@@ -75,6 +76,8 @@ func boundStep(tx Tx, k *KeyState) Step {
 		return Step{Kind: StepWait}
 	case Blocked(tx, k.Key, u.Inode):
 		return Step{Kind: StepWait, Waits: blocker(tx, k.Key, u.Inode)}
+	case u.State != StateAborting && inTheWay(tx, k.Key) != "":
+		return Step{Kind: StepWait, Waits: inTheWay(tx, k.Key)}
 	default:
 		return Step{Kind: StepUpload, Inode: tx.Inode(u.Inode), Upload: u}
 	}
@@ -112,7 +115,31 @@ func inodeStep(tx Tx, k *KeyState) Step {
 	if Blocked(tx, k.Key, in.ID) {
 		return Step{Kind: StepWait, Waits: blocker(tx, k.Key, in.ID)}
 	}
+	if other := inTheWay(tx, k.Key); other != "" && s.Kind != StepAttr {
+		return Step{Kind: StepWait, Waits: other}
+	}
 	return s
+}
+
+// inTheWay returns a key that has to be gone before an object is made at key, ""
+// if none: a file where key needs a directory, or something below the file that
+// key is to be. Some servers refuse to hold both, others list only one of them.
+func inTheWay(tx Tx, key ObjectKey) ObjectKey {
+	file := key.Path()
+	if !key.IsMarker() {
+		for k := range tx.Keys(file.Marker()) {
+			if k.Wanted.Kind != WantInode {
+				return k.Key
+			}
+		}
+		file, _ = file.Split()
+	}
+	for ; file != ""; file, _ = file.Split() {
+		if k := tx.Key(file.Key()); k != nil && k.Wanted.Kind != WantInode {
+			return k.Key
+		}
+	}
+	return ""
 }
 
 // Blocked reports whether another inode than self still has its bytes in the
