@@ -10,7 +10,10 @@ import (
 // SetAttr changes attributes (not the size: fusefs/content does that). The change
 // survives kill -9 when SetAttr returns, and goes into the bucket with the pending
 // put, or by one server-side copy.
-func (t *Tree) SetAttr(_ context.Context, origin ferry.Origin, id ferry.InodeID, c AttrChange) (e Entry, err error) {
+func (t *Tree) SetAttr(ctx context.Context, origin ferry.Origin, id ferry.InodeID, c AttrChange) (e Entry, err error) {
+	if err := t.ask(ctx, id); err != nil {
+		return e, err
+	}
 	err = t.update(func(tx ferry.Tx) (func(), error) {
 		n := t.nodes[id]
 		if n == t.root {

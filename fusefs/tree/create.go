@@ -115,8 +115,17 @@ func (t *Tree) change(ctx context.Context, slots []slot, fn func(tx ferry.Tx, s 
 	}
 	// What is known beforehand makes the loop below end: a listing is loaded and
 	// metadata fetched outside of the transaction.
-	for _, s := range slots {
-		if err := t.withName(ctx, s.dir, s.name, func(ferry.Tx, *node, *found) error { return nil }); err != nil {
+	answers := make([]*facts, len(slots))
+	for i, s := range slots {
+		if err := t.ask(ctx, s.dir); err != nil {
+			return err
+		}
+		if err := t.withName(ctx, s.dir, s.name, func(_ ferry.Tx, _ *node, f *found) error {
+			if f != nil {
+				answers[i] = f.facts
+			}
+			return nil
+		}); err != nil {
 			return err
 		}
 	}
@@ -130,6 +139,9 @@ func (t *Tree) change(ctx context.Context, slots []slot, fn func(tx ferry.Tx, s 
 			f, ok := t.resolve(tx, dir, s.name)
 			if !ok {
 				return nil, &ferry.Error{Op: "tree.change", Key: s.name, Kind: ferry.KindUnknown, Msg: "the listing was dropped meanwhile; try again"}
+			}
+			if f != nil && f.row == nil && answers[i].answers(f.facts) {
+				f.facts = answers[i]
 			}
 			states[i] = slotState{dir: dir, name: s.name, path: dir.path().Join(s.name), found: f}
 		}

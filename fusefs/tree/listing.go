@@ -11,8 +11,7 @@ import (
 )
 
 // maxCachedNames bounds the names that all cached listings hold together, and
-// maxDirNames those of one directory: a larger one is streamed, and its names
-// are asked for one by one.
+// maxDirNames those of one directory.
 const (
 	maxCachedNames = 300_000
 	maxDirNames    = 60_000
@@ -28,7 +27,6 @@ type listing struct {
 	partial  bool      // the directory is too large: names holds single answers only
 	at       time.Time // when the request was sent
 	loading  chan struct{}
-	gone     []string // directories that went away while this was loading
 	lru      *list.Element
 }
 
@@ -43,12 +41,21 @@ type listings struct {
 	under  int
 	seq    uint64
 	recent map[ferry.ObjectKey]change
+	lost   uint64 // changes up to this one are not in recent
 }
 
 type change struct {
-	seq   uint64
-	facts *facts
+	seq    uint64
+	object bool // facts is what the key holds now, nil for nothing
+	facts  *facts
+	// dir: a directory renamed or removed here lost an object; a page that still
+	// shows it was made before.
+	dir bool
 }
+
+// maxRecent bounds the record of changes. Beyond it the record begins anew, and
+// listings that were under way before are not kept.
+const maxRecent = 100_000
 
 func newListings() *listings {
 	return &listings{byDir: map[ferry.Path]*listing{}, order: list.New(), recent: map[ferry.ObjectKey]change{}}
@@ -66,22 +73,64 @@ func (ls *listings) end() {
 	}
 }
 
+// whole reports whether the record holds all changes after seq.
+func (ls *listings) whole(seq uint64) bool { return seq >= ls.lost }
+
 // since yields what became of keys below prefix after seq.
-func (ls *listings) since(seq uint64, prefix ferry.ObjectKey, f func(ferry.ObjectKey, *facts)) {
+func (ls *listings) since(seq uint64, prefix ferry.ObjectKey, f func(ferry.ObjectKey, change)) {
 	for k, c := range ls.recent {
 		if c.seq > seq && strings.HasPrefix(string(k), string(prefix)) {
-			f(k, c.facts)
+			f(k, c)
 		}
 	}
 }
 
+// catchUp makes the cached listings below prefix know what became of keys after seq.
+func (ls *listings) catchUp(seq uint64, prefix ferry.ObjectKey) {
+	ls.since(seq, prefix, func(k ferry.ObjectKey, c change) {
+		if c.object {
+			ls.apply(k, c.facts)
+		}
+		if c.dir {
+			ls.hideDir(k.Path())
+		}
+	})
+}
+
 // learn takes over that key now holds f, nil for nothing.
 func (ls *listings) learn(key ferry.ObjectKey, f *facts) {
-	ls.seq++
-	if ls.under > 0 {
-		ls.recent[key] = change{ls.seq, f}
-	}
+	ls.record(key, change{object: true, facts: f})
 	ls.apply(key, f)
+}
+
+// loseDir takes a directory that was hidden out of the cached listing, and out of
+// those under way, although they may still show it.
+func (ls *listings) loseDir(p ferry.Path) {
+	c := ls.recent[p.Marker()]
+	c.dir = true
+	ls.record(p.Marker(), c)
+	ls.hideDir(p)
+}
+
+func (ls *listings) hideDir(p ferry.Path) {
+	dir, name := p.Split()
+	if l := ls.byDir[dir]; l != nil && l.names[name] != nil && l.names[name].kind == ferry.Dir {
+		delete(l.names, name)
+		ls.names--
+	}
+}
+
+func (ls *listings) record(key ferry.ObjectKey, c change) {
+	ls.seq++
+	if ls.under == 0 {
+		return
+	}
+	if len(ls.recent) >= maxRecent {
+		clear(ls.recent)
+		ls.lost = ls.seq
+	}
+	c.seq = ls.seq
+	ls.recent[key] = c
 }
 
 // apply changes the cached listing that key is in.
@@ -102,7 +151,7 @@ func (ls *listings) apply(key ferry.ObjectKey, f *facts) {
 	for dir != "" {
 		dir, name = dir.Split()
 		if l := ls.byDir[dir]; l != nil && l.complete && l.names[name] == nil {
-			l.names[name] = &facts{kind: ferry.Dir, implied: true, learned: f.learned, attr: ferry.Attr{Mode: 0o755, Mtime: f.attr.Mtime, Ctime: f.attr.Ctime}}
+			l.names[name] = &facts{kind: ferry.Dir, implied: true, unasked: true, learned: f.learned, attr: ferry.Attr{Mode: 0o755, Mtime: f.attr.Mtime, Ctime: f.attr.Ctime}}
 			ls.names++
 		}
 	}
@@ -241,7 +290,7 @@ func (t *Tree) load(ctx context.Context, l *listing, seq uint64) error {
 		if !page.More {
 			break
 		}
-		if len(names) > maxDirNames {
+		if len(names) > t.maxDirNames {
 			partial, names = true, map[string]*facts{}
 			break
 		}
@@ -250,16 +299,12 @@ func (t *Tree) load(ctx context.Context, l *listing, seq uint64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	ls := t.listings
+	if !ls.whole(seq) {
+		at = time.Time{} // too much changed meanwhile: it counts as stale at once
+	}
 	ls.names += len(names) - len(l.names)
 	l.names, l.at, l.complete, l.partial = names, at, !partial, partial
-	for _, name := range l.gone {
-		if f := l.names[name]; f != nil && f.kind == ferry.Dir {
-			delete(l.names, name)
-			ls.names--
-		}
-	}
-	l.gone = nil
-	ls.since(seq, prefix, func(k ferry.ObjectKey, f *facts) { ls.apply(k, f) })
+	ls.catchUp(seq, prefix)
 	return nil
 }
 
@@ -324,9 +369,11 @@ func (t *Tree) decode(o ferry.Object, at time.Time) *facts {
 	return f
 }
 
+// impliedDir makes facts of a directory of which no more is known than that
+// something lies below it, or its marker.
 func (t *Tree) impliedDir(at time.Time) *facts {
 	return &facts{
-		kind: ferry.Dir, implied: true, learned: at,
+		kind: ferry.Dir, implied: true, unasked: true, learned: at,
 		attr: ferry.Attr{Mode: t.o.DirMode, UID: t.o.UID, GID: t.o.GID, Mtime: at.UnixNano(), Ctime: at.UnixNano()},
 	}
 }

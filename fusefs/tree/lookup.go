@@ -105,8 +105,12 @@ func (t *Tree) ensure(tx ferry.Tx, id ferry.InodeID) (*ferry.Inode, error) {
 		return row, nil
 	}
 	n := t.nodes[id]
-	if n == nil {
+	switch {
+	case n == nil:
 		return nil, &ferry.Error{Op: "tree.ensure", Kind: ferry.KindConflict, Msg: "an inode that this daemon does not know"}
+	case n.facts.unasked && !n.unlinked:
+		// A row would overwrite the marker's attributes with defaults.
+		return nil, unaskedErr(n)
 	}
 	row := newRow(n)
 	if !row.Unlinked {
@@ -117,13 +121,16 @@ func (t *Tree) ensure(tx ferry.Tx, id ferry.InodeID) (*ferry.Inode, error) {
 	}
 	tx.PutInode(row)
 	if !row.Unlinked {
-		seen := ferry.KnownAbsent
-		if row.Remote != nil {
-			seen = ferry.KnownVersion(*row.Remote)
-		}
-		ferry.Want(tx, row.Key(), seen, ferry.Wanted{Kind: ferry.WantInode, Inode: id}, time.Now().UnixNano())
+		ferry.Want(tx, row.Key(), n.facts.seen(), ferry.Wanted{Kind: ferry.WantInode, Inode: id}, time.Now().UnixNano())
 	}
 	return row, nil
+}
+
+func unaskedErr(n *node) error {
+	return &ferry.Error{
+		Op: "tree.ensure", Key: n.name, Kind: ferry.KindUnknown,
+		Msg: "the server could not be asked for the directory's attributes", Hint: "try again when it is back",
+	}
 }
 
 // newRow makes the row of a node that has none; its path is the caller's.

@@ -28,6 +28,7 @@ type DirHandle struct {
 	window []named
 	first  uint64
 	done   bool
+	next   uint64 // the cookie after the last name given
 
 	// What is to be read next.
 	overlayDone bool
@@ -47,6 +48,7 @@ type DirHandle struct {
 type named struct {
 	name  string
 	facts *facts
+	row   bool // the journal's rows gave it
 }
 
 // OpenDir opens a directory for reading.
@@ -69,6 +71,9 @@ func (d *DirHandle) Close() { d.stopPaging() }
 // name. A name that was there all the while is given exactly once.
 func (d *DirHandle) Read(ctx context.Context, cookie uint64, emit func(e DirEntry, next uint64) bool) error {
 	cookie = max(cookie, FirstCookie)
+	if cookie == d.next && cookie < d.first {
+		cookie = d.first // the names between have gone meanwhile
+	}
 	if cookie < d.first || d.first == 0 || cookie == FirstCookie {
 		d.rewind()
 	}
@@ -77,6 +82,7 @@ func (d *DirHandle) Read(ctx context.Context, cookie uint64, emit func(e DirEntr
 			d.first += uint64(len(d.window))
 			d.window = d.window[:0]
 			if d.done {
+				d.stopPaging()
 				return nil
 			}
 			if err := d.fill(ctx); err != nil {
@@ -84,14 +90,19 @@ func (d *DirHandle) Read(ctx context.Context, cookie uint64, emit func(e DirEntr
 			}
 		}
 		for i := cookie - d.first; i < uint64(len(d.window)); i++ {
-			e, ok, err := d.entry(ctx, d.window[i])
+			e, ok, err := d.entry(ctx, &d.window[i])
 			if err != nil {
 				return err
 			}
-			if ok && !emit(e, cookie+1) {
+			more := !ok || emit(e, cookie+1)
+			d.t.Forget(e.ID, 0) // a name that nobody refers to needs no memory
+			if !more {
 				return nil
 			}
 			cookie++
+			if ok {
+				d.next = cookie
+			}
 		}
 	}
 }
@@ -156,7 +167,7 @@ func (d *DirHandle) fillOverlay() error {
 			}
 			if _, twice := d.emitted[name]; !twice && name != ".ferry" {
 				d.emitted[name] = struct{}{}
-				d.window = append(d.window, named{name, f})
+				d.window = append(d.window, named{name, f, true})
 			}
 		}
 		return nil
@@ -182,7 +193,7 @@ func (d *DirHandle) fillCached() error {
 			continue
 		}
 		if _, twice := d.emitted[name]; !twice {
-			d.window = append(d.window, named{name, l.names[name]})
+			d.window = append(d.window, named{name, l.names[name], false})
 		}
 	}
 	d.cached = d.cached[n:]
@@ -230,38 +241,37 @@ func (d *DirHandle) fillPage(ctx context.Context) error {
 			d.prefixes[name] = struct{}{}
 		}
 		if !twice {
-			d.window = append(d.window, named{name, f})
+			d.window = append(d.window, named{name, f, false})
 		}
 	}
 	slices.SortFunc(d.window, func(a, b named) int { return strings.Compare(a.name, b.name) })
-	if len(d.seen) > maxDirNames {
+	if len(d.seen) > t.maxDirNames {
 		d.seen = nil
 	}
 	d.after = page.Last
 	if !page.More {
 		d.done = true
 		d.keepListing()
-		d.stopPaging()
 	}
 	return nil
 }
 
 // keepListing caches what the pages showed.
 func (d *DirHandle) keepListing() {
-	if d.seen == nil {
-		return
-	}
 	t := d.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	ls := t.listings
+	if d.seen == nil || !ls.whole(d.seq) {
+		return
+	}
 	l := ls.use(d.dir)
 	if l.loading != nil || l.at.After(d.at) {
 		return // a younger one is on its way, or there
 	}
 	ls.names += len(d.seen) - len(l.names)
 	l.names, l.at, l.complete, l.partial = d.seen, d.at, true, false
-	ls.since(d.seq, d.dir.Marker(), func(k ferry.ObjectKey, f *facts) { ls.apply(k, f) })
+	ls.catchUp(d.seq, d.dir.Marker())
 }
 
 func (d *DirHandle) stopPaging() {
@@ -274,67 +284,85 @@ func (d *DirHandle) stopPaging() {
 }
 
 // entry describes one name as it is now; ok is false if it is gone.
-func (d *DirHandle) entry(ctx context.Context, nm named) (e DirEntry, ok bool, err error) {
-	if !nm.facts.hasMeta && nm.facts.version != nil {
+func (d *DirHandle) entry(ctx context.Context, nm *named) (e DirEntry, ok bool, err error) {
+	if nm.facts.lacking() {
 		if err := d.fillMeta(ctx); err != nil {
 			return e, false, err
 		}
+	}
+	known := true
+	tell := func(tx ferry.Tx, dir *node, f *found) {
+		if f.row == nil && nm.facts.answers(f.facts) {
+			f.facts = nm.facts
+		}
+		e, ok = DirEntry{Name: nm.name, Entry: d.t.entry(d.t.nodeOf(dir, nm.name, f), f.row)}, true
 	}
 	err = d.t.view(func(tx ferry.Tx) error {
 		dir := d.t.nodes[d.id]
 		if dir == nil || dir.unlinked {
 			return nil
 		}
-		f, known := d.t.resolve(tx, dir, nm.name)
-		if !known || f != nil && f.row == nil && f.facts.kind != nm.facts.kind {
-			f = &found{facts: nm.facts}
-			if hidden(tx, dir.path().Join(nm.name).Key()) && nm.facts.kind != ferry.Dir {
-				return nil
-			}
+		var f *found
+		f, known = d.t.resolve(tx, dir, nm.name)
+		if !known && d.paging && !nm.row {
+			known = true
+			f = d.onPage(tx, dir.path().Join(nm.name), nm.facts)
 		}
-		if f == nil {
-			return nil
+		if f != nil {
+			tell(tx, dir, f)
 		}
-		if f.row == nil && !f.facts.hasMeta && nm.facts.hasMeta && f.facts.version != nil && nm.facts.version != nil && f.facts.version.Same(*nm.facts.version) {
-			f.facts = nm.facts
+		return nil
+	})
+	if err != nil || known {
+		return e, ok, err
+	}
+	// It had a row, or was in a cached listing, which has gone since.
+	err = d.t.withName(ctx, d.id, nm.name, func(tx ferry.Tx, dir *node, f *found) error {
+		if f != nil {
+			tell(tx, dir, f)
 		}
-		e = DirEntry{Name: nm.name, Entry: d.t.entry(d.t.nodeOf(dir, nm.name, f), f.row)}
-		ok = true
 		return nil
 	})
 	return e, ok, err
 }
 
-// fillMeta asks for the metadata of the names of the window that a listing
-// without metadata gave, several at a time.
+// onPage says what became of a name that a page gave, of a directory that is not
+// cached whole.
+func (d *DirHandle) onPage(tx ferry.Tx, p ferry.Path, f *facts) *found {
+	key := p.Key()
+	if f.kind == ferry.Dir {
+		key = p.Marker()
+	}
+	if c, ok := d.t.listings.recent[key]; ok && c.seq > d.seq {
+		switch {
+		case c.object && c.facts != nil && !c.dir:
+			f = c.facts
+		case c.dir || f.kind != ferry.Dir || !f.implied:
+			return nil
+		}
+	}
+	if f.kind != ferry.Dir && hidden(tx, key) {
+		return nil
+	}
+	return &found{facts: f}
+}
+
+// fillMeta asks for what a listing left open of the names of the window, several
+// at a time.
 func (d *DirHandle) fillMeta(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(headsAtOnce)
 	for i := range d.window {
 		nm := &d.window[i]
-		if nm.facts.hasMeta || nm.facts.version == nil {
+		if !nm.facts.lacking() {
 			continue
 		}
-		g.Go(func() error {
-			o, err := d.t.o.Remote.Head(ctx, nm.facts.version.Key)
-			f := *nm.facts
-			switch {
-			case err == nil:
-				implied := f.implied
-				f = *d.t.decode(o, f.learned)
-				f.implied = implied
-			case !ferry.IsKind(err, ferry.KindNotFound):
-				return unknownIfTransient(err, d.dir)
-			}
-			f.hasMeta = true
+		g.Go(func() (err error) {
 			old := nm.facts
-			nm.facts = &f
-			d.t.mu.Lock()
-			if l := d.t.listings.byDir[d.dir]; l != nil && l.names[nm.name] == old {
-				l.names[nm.name] = &f
+			if nm.facts, err = d.t.ensureMeta(ctx, d.dir, nm.name, old); err != nil {
+				nm.facts = old
 			}
-			d.t.mu.Unlock()
-			return nil
+			return err
 		})
 	}
 	return g.Wait()

@@ -93,8 +93,8 @@ func (t *Tree) unname(tx ferry.Tx, s slotState) (func(), error) {
 	switch {
 	case row != nil && row.Remote != nil && row.Remote.Key == key:
 		known = ferry.KnownVersion(*row.Remote)
-	case row == nil && f.version != nil:
-		known = ferry.KnownVersion(*f.version)
+	case row == nil:
+		known = f.seen()
 	}
 	switch {
 	case row != nil && isOpen && row.Kind == ferry.File:
@@ -211,7 +211,7 @@ func (t *Tree) keepDir(tx ferry.Tx, dir *node) {
 	row := newRow(dir)
 	row.Path, row.Remote, row.StoredAttrSeq = p, nil, 0
 	tx.PutInode(row)
-	ferry.Want(tx, row.Key(), ferry.KnownAbsent, ferry.Wanted{Kind: ferry.WantInode, Inode: row.ID}, time.Now().UnixNano())
+	ferry.Want(tx, row.Key(), dir.facts.seen(), ferry.Wanted{Kind: ferry.WantInode, Inode: row.ID}, time.Now().UnixNano())
 }
 
 // knownEmptyIfNew records that a directory just made has nothing in the bucket,

@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"ferry"
@@ -155,6 +156,10 @@ func (t *Tree) relocate(tx ferry.Tx, src, dst slotState, from, to *subtree, drop
 	if dstIsDir {
 		t.exhume(tx, src.path)
 	}
+	if srcIsDir && dstIsDir {
+		t.buryRemains(tx, src.path)
+		t.buryRemains(tx, dst.path)
+	}
 	if !exchange {
 		t.keepDir(tx, src.dir)
 	}
@@ -168,6 +173,13 @@ func (t *Tree) relocate(tx ferry.Tx, src, dst slotState, from, to *subtree, drop
 		src.dir.touched, dst.dir.touched = now, now
 		if srcIsDir && !exchange {
 			t.listings.knownEmpty(dst.path)
+		}
+		// What is renamed back before its object moved agrees with the bucket: its
+		// row goes without a word from the syncer.
+		for _, row := range slices.Concat(rows, back) {
+			if row.Remote != nil && row.Remote.Key == row.Key() {
+				t.listings.apply(row.Key(), rowFacts(row))
+			}
 		}
 		if exchange && m != nil {
 			delete(dst.dir.children, dst.name)
@@ -217,11 +229,16 @@ func (t *Tree) collect(tx ferry.Tx, s slotState, sub *subtree) ([]*ferry.Inode, 
 			rows = append(rows, row)
 		}
 	}
-	t.listings.since(sub.seq, s.path.Marker(), func(k ferry.ObjectKey, f *facts) {
-		if f == nil {
+	if !t.listings.whole(sub.seq) {
+		return nil, &ferry.Error{Op: "tree.rename", Key: string(s.path), Kind: ferry.KindTransient, Msg: "too much changed while it was listed; try again"}
+	}
+	t.listings.since(sub.seq, s.path.Marker(), func(k ferry.ObjectKey, c change) {
+		switch {
+		case !c.object: // a directory that was lost: its keys are told one by one
+		case c.facts == nil:
 			delete(sub.objects, k)
-		} else {
-			sub.objects[k] = f
+		default:
+			sub.objects[k] = c.facts
 		}
 	})
 	for k, f := range sub.objects {

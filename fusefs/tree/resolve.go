@@ -126,11 +126,12 @@ func (t *Tree) ensureName(ctx context.Context, dir ferry.Path, name string) erro
 		}
 		for _, o := range page.Objects {
 			f := t.impliedDir(at)
+			f.unasked = false
 			if o.Key == prefix {
 				f = t.decode(o, at)
 				f.implied = len(page.Objects) > 1
 			}
-			if old := names[name]; old == nil || old.kind != ferry.Dir || !old.marker {
+			if old := names[name]; old == nil || old.kind != ferry.Dir || old.unasked {
 				names[name] = f
 			}
 		}
@@ -146,39 +147,80 @@ func (t *Tree) ensureName(ctx context.Context, dir ferry.Path, name string) erro
 		f = &facts{foundEmpty: true, learned: at}
 	}
 	if l := t.listings.byDir[dir]; l != nil && l.partial {
+		if len(l.names) > t.maxDirNames {
+			t.listings.names -= len(l.names)
+			clear(l.names)
+		}
 		if l.names[name] == nil {
 			t.listings.names++
 		}
-		if len(l.names) > maxDirNames {
-			t.listings.names -= len(l.names)
-			clear(l.names)
-			t.listings.names++
-		}
 		l.names[name] = f
-		t.listings.since(seq, p.Key(), func(k ferry.ObjectKey, f *facts) { t.listings.apply(k, f) })
+		t.listings.catchUp(seq, p.Key())
 	}
 	return nil
 }
 
-// ensureMeta asks for the metadata of a name of which only a listing without
-// metadata is known. A directory that is only implied has none to ask for.
-func (t *Tree) ensureMeta(ctx context.Context, dir ferry.Path, name string, f *facts) error {
-	if f.hasMeta || f.version == nil {
-		return nil
+// ensureMeta asks for what a listing left open of a name: the metadata of an
+// object, or the marker of a directory. It returns the facts with the answer. A
+// directory that cannot be asked about has the attributes of one without marker
+// as long as the server is away.
+func (t *Tree) ensureMeta(ctx context.Context, dir ferry.Path, name string, f *facts) (*facts, error) {
+	n := *f
+	key := dir.Join(name).Marker()
+	if f.version != nil {
+		key = f.version.Key
 	}
-	o, err := t.o.Remote.Head(ctx, f.version.Key)
-	if ferry.IsKind(err, ferry.KindNotFound) {
-		return nil // gone meanwhile; the next listing tells
+	o, err := t.o.Remote.Head(ctx, key)
+	switch {
+	case err == nil:
+		n = *t.decode(o, f.learned)
+		n.hasMeta, n.implied = true, f.implied
+	case ferry.IsKind(err, ferry.KindNotFound):
+		n.hasMeta, n.unasked = f.version != nil, false // gone meanwhile, or never there
+	case f.unasked && offline(err):
+		return &n, nil
+	default:
+		return nil, unknownIfTransient(err, dir.Join(name))
 	}
-	if err != nil {
-		return unknownIfTransient(err, dir.Join(name))
-	}
-	n := t.decode(o, f.learned)
-	n.hasMeta, n.implied = true, f.implied
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if l := t.listings.byDir[dir]; l != nil && l.names[name] == f {
-		l.names[name] = n
+		l.names[name] = &n
+	}
+	return &n, nil
+}
+
+// answers reports whether n, which ensureMeta made, tells what f leaves open.
+func (n *facts) answers(f *facts) bool {
+	switch {
+	case n == nil || !f.lacking():
+		return false
+	case f.version == nil:
+		return n.kind == ferry.Dir
+	default:
+		return n.version != nil && n.version.Same(*f.version)
+	}
+}
+
+// ask makes sure that the marker of a directory which memory knows has been asked
+// for, as long as the server is not away. mu must not be held.
+func (t *Tree) ask(ctx context.Context, id ferry.InodeID) error {
+	t.mu.Lock()
+	n := t.nodes[id]
+	if n == nil || n == t.root || n.unlinked || n.parent == nil || n.facts == nil || !n.facts.unasked {
+		t.mu.Unlock()
+		return nil
+	}
+	dir, name, f := n.parent.path(), n.name, n.facts
+	t.mu.Unlock()
+	answer, err := t.ensureMeta(ctx, dir, name, f)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n.facts == f {
+		n.facts = answer
 	}
 	return nil
 }
@@ -192,9 +234,10 @@ func (t *Tree) withName(ctx context.Context, dirID ferry.InodeID, name string, f
 	if err := t.refresh(ctx, dirID, name); err != nil {
 		return err
 	}
+	var answer *facts
 	for {
 		var dirPath ferry.Path
-		known, metaless := false, (*facts)(nil)
+		known, open := false, (*facts)(nil)
 		err := t.view(func(tx ferry.Tx) error {
 			dir, err := t.dir(dirID)
 			if err != nil {
@@ -205,24 +248,25 @@ func (t *Tree) withName(ctx context.Context, dirID ferry.InodeID, name string, f
 			if f, known = t.resolve(tx, dir, name); !known {
 				return nil
 			}
-			if f != nil && f.row == nil && !f.facts.hasMeta && f.facts.version != nil {
-				metaless = f.facts
-				return nil
+			if f != nil && f.row == nil && f.facts.lacking() {
+				if !answer.answers(f.facts) {
+					open = f.facts
+					return nil
+				}
+				f.facts = answer
 			}
 			return fn(tx, dir, f)
 		})
 		switch {
 		case err != nil:
 			return err
-		case metaless != nil:
-			if err := t.ensureMeta(ctx, dirPath, name, metaless); err != nil {
+		case open != nil:
+			if answer, err = t.ensureMeta(ctx, dirPath, name, open); err != nil {
 				return err
 			}
-			t.mu.Lock()
-			if l := t.listings.byDir[dirPath]; l != nil && l.names[name] == metaless {
-				metaless.hasMeta = true // it is gone: take what the listing said
+			if open.version != nil && (answer.version == nil || !answer.version.Same(*open.version)) {
+				return t.withName(ctx, dirID, name, fn) // replaced meanwhile
 			}
-			t.mu.Unlock()
 		case known:
 			return nil
 		default:

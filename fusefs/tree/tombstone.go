@@ -25,12 +25,52 @@ func (t *Tree) bury(tx ferry.Tx, p ferry.Path) {
 	t.listings.forgetBelow(p)
 }
 
-// exhume takes the tombstone of p away: there is a directory again.
+// exhume takes the tombstone of p away: there is a directory again. Its row must
+// be there already. What was below the old one stays hidden.
 func (t *Tree) exhume(tx ferry.Tx, p ferry.Path) {
-	if _, ok := t.tombs[p]; ok {
+	if t.lapse(tx, p) {
+		t.buryRemains(tx, p)
+	}
+}
+
+// lapse deletes the tombstone of p and reports whether there was one.
+func (t *Tree) lapse(tx ferry.Tx, p ferry.Path) bool {
+	_, ok := t.tombs[p]
+	if ok {
 		tx.DeleteTombstone(p)
 		delete(t.tombs, p)
 	}
+	return ok
+}
+
+// buryRemains hides the directories below p of which nothing is left but objects
+// that are still to be deleted.
+func (t *Tree) buryRemains(tx ferry.Tx, p ferry.Path) {
+	var last ferry.Path
+	for k := range tx.Keys(p.Marker()) {
+		dir := k.Key.Path()
+		if !k.Key.IsMarker() {
+			dir, _ = dir.Split()
+		}
+		if k.Wanted.Kind == ferry.WantInode || last != "" && (dir == last || dir.Below(last)) {
+			continue
+		}
+		// The uppermost directory that the journal does not show.
+		last = ""
+		for ; dir.Below(p) && !isDirRow(tx, dir) && !hasBelow(tx, dir); dir, _ = dir.Split() {
+			last = dir
+		}
+		if last != "" {
+			tx.PutTombstone(last)
+			t.tombs[last] = struct{}{}
+		}
+	}
+}
+
+// isDirRow reports whether a directory's row is at p.
+func isDirRow(tx ferry.Tx, p ferry.Path) bool {
+	in := tx.Inode(tx.InodeAt(p))
+	return in != nil && in.Kind == ferry.Dir
 }
 
 // buried reports whether a tombstone hides the directory at p.
@@ -54,18 +94,7 @@ func (t *Tree) unbury(key ferry.ObjectKey) {
 		if _, ok := t.tombs[p]; !ok {
 			continue
 		}
-		dir, name := p.Split()
-		l := t.listings.byDir[dir]
-		if l == nil {
-			continue
-		}
-		if l.loading != nil {
-			l.gone = append(l.gone, name)
-		}
-		if f := l.names[name]; f != nil && f.kind == ferry.Dir {
-			delete(l.names, name)
-			t.listings.names--
-		}
+		t.listings.loseDir(p)
 	}
 }
 
@@ -84,7 +113,7 @@ func (t *Tree) sweep(tx ferry.Tx) {
 	n := 0
 	for p := range t.tombs {
 		if !t.buried(tx, p) {
-			t.exhume(tx, p)
+			t.lapse(tx, p)
 		}
 		if n++; n == sweepMost {
 			break

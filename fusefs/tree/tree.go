@@ -30,6 +30,9 @@ type Tree struct {
 	counter  atomic.Uint64
 	tombs    map[ferry.Path]struct{} // guarded by mu; the tombstone rows
 	swept    time.Time               // guarded by mu; when lapsed tombstones were last looked for
+	// maxDirNames bounds the names of one directory that are kept; a larger one is
+	// streamed, and its names are asked for one by one.
+	maxDirNames int
 }
 
 // node is an inode that the kernel knows or that is open. guarded by Tree.mu.
@@ -59,6 +62,24 @@ type facts struct {
 	implied    bool           // a directory: something lies below it
 	marker     bool
 	foundEmpty bool // this name was asked for and nothing was there
+	// unasked: a directory that a listing showed only as a prefix, which is how S3
+	// shows markers too. A HEAD tells whether there is one, and its attributes.
+	unasked bool
+}
+
+// lacking reports whether a HEAD is needed to know the attributes.
+func (f *facts) lacking() bool { return f.unasked || !f.hasMeta && f.version != nil }
+
+// seen is what the bucket is known to hold at the key of what f describes.
+func (f *facts) seen() ferry.Known {
+	switch {
+	case f.version != nil:
+		return ferry.KnownVersion(*f.version)
+	case f.unasked:
+		return ferry.Known{}
+	default:
+		return ferry.KnownAbsent
+	}
 }
 
 // New returns a tree. Call SetOpenness and Recover before use.
@@ -88,11 +109,15 @@ func New(o Options) *Tree {
 		o.ListsMetadata = func() bool { return false }
 	}
 	now := time.Now()
-	t := &Tree{o: o, nodes: map[ferry.InodeID]*node{}, listings: newListings(), tombs: map[ferry.Path]struct{}{}}
+	t := &Tree{
+		o: o, nodes: map[ferry.InodeID]*node{}, listings: newListings(), tombs: map[ferry.Path]struct{}{},
+		maxDirNames: maxDirNames,
+	}
 	t.root = &node{
 		id: ferry.RootInode, kind: ferry.Dir, children: map[string]*node{}, lookups: 1,
 		facts: t.impliedDir(now), touched: now.UnixNano(),
 	}
+	t.root.facts.unasked = false
 	t.nodes[ferry.RootInode] = t.root
 	return t
 }
@@ -247,7 +272,9 @@ func (t *Tree) child(dir *node, name string, id ferry.InodeID, f *facts) *node {
 		n.unlinked = false
 		t.attach(n, dir, name)
 	}
-	n.facts = f
+	if !f.unasked || n.facts == nil || n.facts.unasked {
+		n.facts = f // else the server is away, and what it said before is worth more
+	}
 	return n
 }
 

@@ -32,6 +32,8 @@ func (t *Tree) xattrsOf(tx ferry.Tx, id ferry.InodeID) (map[string][]byte, *ferr
 	switch {
 	case row != nil:
 		return row.Xattrs, row, n, nil
+	case n != nil && n.facts.unasked && !n.unlinked:
+		return nil, nil, n, unaskedErr(n)
 	case n != nil:
 		return n.facts.xattrs, nil, n, nil
 	}
@@ -39,19 +41,22 @@ func (t *Tree) xattrsOf(tx ferry.Tx, id ferry.InodeID) (map[string][]byte, *ferr
 }
 
 // GetXattr returns one extended attribute; KindNoAttr if there is none.
-func (t *Tree) GetXattr(_ context.Context, id ferry.InodeID, name string) (v []byte, err error) {
+func (t *Tree) GetXattr(ctx context.Context, id ferry.InodeID, name string) (v []byte, err error) {
+	if err := t.ask(ctx, id); err != nil {
+		return nil, err
+	}
 	err = t.view(func(tx ferry.Tx) error {
 		m, row, n, err := t.xattrsOf(tx, id)
-		if err != nil {
-			return err
-		}
-		if strings.HasPrefix(name, "user.ferry.") {
+		if strings.HasPrefix(name, "user.ferry.") && (row != nil || n != nil) {
 			s := t.own(tx, name, row, n)
 			if s == "" {
 				return noAttr(name)
 			}
 			v = []byte(s)
 			return nil
+		}
+		if err != nil {
+			return err
 		}
 		b, ok := m[name]
 		if !ok {
@@ -64,7 +69,10 @@ func (t *Tree) GetXattr(_ context.Context, id ferry.InodeID, name string) (v []b
 }
 
 // ListXattr returns the names of an inode's attributes, ours first.
-func (t *Tree) ListXattr(_ context.Context, id ferry.InodeID) (names []string, err error) {
+func (t *Tree) ListXattr(ctx context.Context, id ferry.InodeID) (names []string, err error) {
+	if err := t.ask(ctx, id); err != nil {
+		return nil, err
+	}
 	err = t.view(func(tx ferry.Tx) error {
 		m, _, _, err := t.xattrsOf(tx, id)
 		if err != nil {
@@ -80,11 +88,11 @@ func (t *Tree) ListXattr(_ context.Context, id ferry.InodeID) (names []string, e
 }
 
 // SetXattr sets a "user.*" attribute.
-func (t *Tree) SetXattr(_ context.Context, origin ferry.Origin, id ferry.InodeID, name string, value []byte, flags uint32) error {
+func (t *Tree) SetXattr(ctx context.Context, origin ferry.Origin, id ferry.InodeID, name string, value []byte, flags uint32) error {
 	if err := settable(name); err != nil {
 		return err
 	}
-	return t.editXattrs(origin, id, func(m map[string][]byte) error {
+	return t.editXattrs(ctx, origin, id, func(m map[string][]byte) error {
 		_, there := m[name]
 		if flags&xattrCreate != 0 && there {
 			return exists(name)
@@ -98,11 +106,11 @@ func (t *Tree) SetXattr(_ context.Context, origin ferry.Origin, id ferry.InodeID
 }
 
 // RemoveXattr removes a "user.*" attribute.
-func (t *Tree) RemoveXattr(_ context.Context, origin ferry.Origin, id ferry.InodeID, name string) error {
+func (t *Tree) RemoveXattr(ctx context.Context, origin ferry.Origin, id ferry.InodeID, name string) error {
 	if err := settable(name); err != nil {
 		return err
 	}
-	return t.editXattrs(origin, id, func(m map[string][]byte) error {
+	return t.editXattrs(ctx, origin, id, func(m map[string][]byte) error {
 		if _, there := m[name]; !there {
 			return noAttr(name)
 		}
@@ -121,9 +129,12 @@ func settable(name string) error {
 	return nil
 }
 
-func (t *Tree) editXattrs(origin ferry.Origin, id ferry.InodeID, edit func(map[string][]byte) error) error {
+func (t *Tree) editXattrs(ctx context.Context, origin ferry.Origin, id ferry.InodeID, edit func(map[string][]byte) error) error {
 	if id == ferry.RootInode {
 		return &ferry.Error{Op: "tree.xattr", Kind: ferry.KindUnsupported, Msg: "the root of the mount has no object to keep attributes in"}
+	}
+	if err := t.ask(ctx, id); err != nil {
+		return err
 	}
 	return t.update(func(tx ferry.Tx) (func(), error) {
 		row, err := t.ensure(tx, id)
