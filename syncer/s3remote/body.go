@@ -20,7 +20,8 @@ import (
 type source struct {
 	src    io.ReaderAt
 	extent ferry.Extent
-	key    *[32]byte // of the digest; nil for none
+	key    *[32]byte  // of the digest; nil for none
+	known  ferry.ETag // the MD5, if it was computed before; then it is not again
 
 	mu   sync.Mutex
 	last *attempt
@@ -102,19 +103,43 @@ func (a *attempt) read(p []byte) (int, error) {
 		return 0, errStopped
 	}
 	n, err := a.source.src.ReadAt(p, a.source.extent.Offset+a.pos)
-	a.md5.Write(p[:n])
+	if a.source.known == "" {
+		a.md5.Write(p[:n])
+	}
 	if a.digest != nil {
 		a.digest.Write(p[:n])
 	}
 	a.pos += int64(n)
-	switch {
-	case n == len(p) || err == nil:
+	if n == len(p) {
 		return n, nil
-	case errors.Is(err, io.EOF):
-		err = &ferry.Error{Op: "s3remote.body", Kind: ferry.KindInvalid, Msg: "the body is shorter than was said", Err: io.ErrUnexpectedEOF}
 	}
-	a.err = err
-	return n, err
+	a.err = sourceError(err)
+	return n, a.err
+}
+
+// sourceError says why a body could not be read to its end. An error that has a
+// Kind keeps it.
+func sourceError(err error) error {
+	e := &ferry.Error{Op: "s3remote.body", Kind: ferry.KindCorrupt, Msg: "the bytes to send cannot be read", Err: err}
+	switch own, ok := errors.AsType[*ferry.Error](err); {
+	case ok:
+		return own
+	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		e.Kind, e.Msg = ferry.KindInvalid, "the body is shorter than was said"
+	}
+	return e
+}
+
+// sumFirst computes the MD5 before anything is sent.
+func (s *source) sumFirst() ([]byte, error) {
+	h := md5.New()
+	n, err := io.Copy(h, io.NewSectionReader(s.src, s.extent.Offset, s.extent.Length))
+	if err != nil || n < s.extent.Length {
+		return nil, sourceError(err)
+	}
+	sum := h.Sum(nil)
+	s.known = ferry.ETag(hex.EncodeToString(sum))
+	return sum, nil
 }
 
 // Close implements io.Closer for the transport.
@@ -154,7 +179,11 @@ func (s *source) sums() (etag ferry.ETag, digest []byte, whole bool) {
 	if a.digest != nil {
 		digest = a.digest.Sum(nil)
 	}
-	return ferry.ETag(hex.EncodeToString(a.md5.Sum(nil))), digest, a.pos == s.extent.Length
+	etag = s.known
+	if etag == "" {
+		etag = ferry.ETag(hex.EncodeToString(a.md5.Sum(nil)))
+	}
+	return etag, digest, a.pos == s.extent.Length
 }
 
 // err returns why the source could not be read, nil if it could.

@@ -174,6 +174,11 @@ func classifyLine(e *ferry.Error, err error) {
 	}
 }
 
+// otherVersion is the error for an object that is not the version asked for.
+func otherVersion(op string, key ferry.ObjectKey, cause error) error {
+	return &ferry.Error{Op: op, Key: string(key), Kind: ferry.KindConflict, Msg: codes["PreconditionFailed"].msg, Err: cause}
+}
+
 // corrupt is the error for bytes that are not what they should be.
 func corrupt(op string, key ferry.ObjectKey, msg string) error {
 	return &ferry.Error{Op: op, Key: string(key), Kind: ferry.KindCorrupt, Msg: msg}

@@ -2,6 +2,7 @@ package s3remote
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -77,13 +78,17 @@ func (r *Remote) Get(ctx context.Context, v ferry.Version, e ferry.Extent) (io.R
 	o.Set("If-Match", `"`+string(v.ETag)+`"`)
 	body, info, header, err := r.core.GetObject(withCall(ctx, &call{api: apiGet, method: http.MethodGet}), r.bucket, full, o)
 	if err != nil {
-		return nil, classify(op, v.Key, err)
+		err = classify(op, v.Key, err)
+		if ferry.IsKind(err, ferry.KindInvalid) && e.End() <= v.Size {
+			return nil, otherVersion(op, v.Key, err) // v has this range: what is there is shorter
+		}
+		return nil, err
 	}
 	g := &getReader{body: body, key: v.Key, left: e.Length}
 	whole := header.Get("Content-Range") == "" && e.Offset == 0
 	switch {
 	case ferry.TrimETag(info.ETag) != v.ETag:
-		err = &ferry.Error{Op: op, Key: string(v.Key), Kind: ferry.KindConflict, Msg: "another version is there"}
+		err = otherVersion(op, v.Key, nil)
 	case !whole && !strings.HasPrefix(header.Get("Content-Range"), fmt.Sprintf("bytes %d-", e.Offset)):
 		err = &ferry.Error{Op: op, Key: string(v.Key), Kind: ferry.KindUnsupported, Msg: "the server does not answer with the range that was asked for"}
 	case info.Size != e.Length:
@@ -125,7 +130,9 @@ func (g *getReader) Read(p []byte) (int, error) {
 // is given up if there is much left.
 func (g *getReader) Close() error { return g.body.Close() }
 
-// Put implements syncer.Remote.
+// Put implements syncer.Remote. The MD5 goes ahead of the body: versitygw makes
+// an object of a body that was cut off, and would put it in the place of a whole
+// one; no server accepts other bytes than were meant.
 func (r *Remote) Put(ctx context.Context, key ferry.ObjectKey, body io.ReaderAt, size int64, o ferry.PutOptions) (ferry.Version, error) {
 	const op = "s3remote.put"
 	full, err := r.full(op, key)
@@ -142,8 +149,12 @@ func (r *Remote) Put(ctx context.Context, key ferry.ObjectKey, body io.ReaderAt,
 	setCondition(&opts, o.Cond)
 	src := &source{src: body, extent: ferry.Extent{Length: size}}
 	defer src.stop()
+	sum, err := src.sumFirst()
+	if err != nil {
+		return ferry.Version{}, err
+	}
 	ctx = withCall(ctx, &call{api: apiPut, method: http.MethodPut, body: src})
-	info, err := r.core.PutObject(ctx, r.bucket, full, placeholder{}, size, "", "", opts)
+	info, err := r.core.PutObject(ctx, r.bucket, full, placeholder{}, size, base64.StdEncoding.EncodeToString(sum), "", opts)
 	if err := r.sent(op, key, src, err); err != nil {
 		return ferry.Version{}, err
 	}
@@ -164,10 +175,7 @@ func (r *Remote) sent(op string, key ferry.ObjectKey, src *source, err error) er
 		return nil
 	}
 	if cause := src.err(); cause != nil {
-		if _, ok := errors.AsType[*ferry.Error](cause); ok {
-			return cause
-		}
-		return &ferry.Error{Op: op, Key: string(key), Kind: ferry.KindCorrupt, Msg: "the bytes to send cannot be read", Err: cause}
+		return cause
 	}
 	return classify(op, key, err)
 }

@@ -17,10 +17,12 @@ import (
 // small requests. A bucket that is not there is KindNotFound, credentials that
 // may not write are KindDenied.
 func (r *Remote) Probe(ctx context.Context) (ferry.Capabilities, error) {
+	before := r.caps.Load()
 	p := prober{r: r, key: ferry.ObjectKey(ferry.ReservedPrefix + "probe-" + rand.Text())}
 	c, err := p.run(ctx)
 	p.clean(ctx)
 	if err != nil {
+		r.caps.Store(before)
 		e, ok := errors.AsType[*ferry.Error](err)
 		switch {
 		case ok && errors.Is(err, errNoBucket):

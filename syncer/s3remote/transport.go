@@ -120,14 +120,16 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		cancel(nil)
 		return nil, &lineError{err}
 	}
-	if resp.StatusCode >= 300 && used != nil {
+	if resp.StatusCode < 300 {
+		used = nil
+	} else if used != nil {
 		used.retire()
 	}
 	if s := resp.Header.Get("Server"); s != "" && t.server.Load() == nil {
 		t.server.Store(&s)
 	}
 	w.end()
-	b := &answerBody{ReadCloser: resp.Body, ctx: ctx, watch: w, stall: t.stall}
+	b := &answerBody{ReadCloser: resp.Body, ctx: ctx, watch: w, stall: t.stall, retired: used}
 	if c.api == apiGet && resp.StatusCode < 300 {
 		b.count = &t.counters.fetched
 	}
@@ -240,6 +242,8 @@ type answerBody struct {
 	watch *watch
 	stall time.Duration
 	count *atomic.Int64 // nil if it does not count
+	// retired is the connection, if it shall not be used again.
+	retired *conn
 }
 
 // Read implements io.Reader.
@@ -264,5 +268,8 @@ func (b *answerBody) Close() error {
 	b.watch.end()
 	err := b.ReadCloser.Close()
 	b.watch.cancel(nil)
+	if b.retired != nil {
+		b.retired.Close()
+	}
 	return err
 }

@@ -83,7 +83,14 @@ func (r *Remote) CopyPart(ctx context.Context, key ferry.ObjectKey, id ferry.Upl
 	ctx = withCall(ctx, &call{api: apiCopyPart, method: http.MethodPut, extra: copyPatience(src.Length)})
 	part, err := r.core.CopyObjectPart(ctx, r.bucket, source, r.bucket, full, string(id), int(n), src.Offset, src.Length, headers)
 	if err != nil {
-		return ferry.Part{}, classify(op, key, err)
+		err = classify(op, key, err)
+		if ferry.IsKind(err, ferry.KindInvalid) && src.End() <= from.Size {
+			// Some servers look at the range before the condition.
+			if now, headErr := r.Head(ctx, from.Key); headErr == nil && now.ETag != from.ETag {
+				return ferry.Part{}, otherVersion(op, from.Key, err)
+			}
+		}
+		return ferry.Part{}, err
 	}
 	etag := ferry.TrimETag(part.ETag)
 	if etag == "" { // an error in the body of a 200

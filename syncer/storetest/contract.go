@@ -30,6 +30,12 @@ type Kit struct {
 	Connect func(t testing.TB, target Target) syncer.Remote
 	// ListsMetadata says that the server's listings carry metadata.
 	ListsMetadata bool
+	// KeepsHeaders says that a copy of an object onto itself cannot take a
+	// standard header away.
+	KeepsHeaders bool
+	// ManglesControls says that listings do not show the control characters of
+	// keys as they are.
+	ManglesControls bool
 }
 
 // TestRemote checks the contract of syncer.Remote: each sentence of its
@@ -66,6 +72,7 @@ func TestRemote(t *testing.T, kit Kit) {
 		{"Outage", testOutage},
 		{"Cancel", testCancel},
 		{"CorruptBody", testCorruptBody},
+		{"CutPut", testCutPut},
 		{"BadSource", testBadSource},
 		{"SourceAfterReturn", testSourceAfterReturn},
 		{"Concurrent", testConcurrent},

@@ -264,9 +264,11 @@ func testCorruptBody(t *testing.T, s *suite) {
 	r, proxy := s.behind(t)
 	ctx := t.Context()
 	id := newUpload(t, r, "up")
+	put(t, r, "k", []byte("old"))
 	proxy.Add(Fault{Method: http.MethodPut, FlipSent: true})
 	_, err := r.Put(ctx, "k", bytes.NewReader([]byte("abc")), 3, ferry.PutOptions{})
 	wants(t, "Put", err, ferry.KindCorrupt)
+	holds(t, r, "k", []byte("old"))
 	_, err = r.PutPart(ctx, "up", id, 1, bytes.NewReader([]byte("abc")), ferry.Extent{Length: 3})
 	wants(t, "PutPart", err, ferry.KindCorrupt)
 	if err := r.Abort(ctx, "up", id); err != nil {
@@ -284,6 +286,24 @@ func (b brokenSource) ReadAt(p []byte, off int64) (int, error) {
 		return int(max(left, 0)), b.err
 	}
 	return len(p), nil
+}
+
+// testCutPut: a put that breaks off replaces nothing.
+func testCutPut(t *testing.T, s *suite) {
+	r, proxy := s.behind(t)
+	old := content(1000, 1)
+	put(t, r, "k", old)
+	for _, size := range []int{1000, 3 * mib} {
+		for _, at := range []int64{0, 1, 500} {
+			proxy.Clear()
+			proxy.Add(Fault{Method: http.MethodPut, CutSent: true, CutAt: at})
+			b := content(size, 2)
+			_, err := r.Put(t.Context(), "k", bytes.NewReader(b), int64(size), ferry.PutOptions{})
+			wants(t, fmt.Sprintf("Put of %d bytes cut off at %d", size, at), err, ferry.KindTransient)
+			proxy.Clear()
+			holds(t, r, "k", old)
+		}
+	}
 }
 
 // testBadSource: a body that cannot be read is told as what it is, and makes no

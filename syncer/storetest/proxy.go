@@ -34,6 +34,7 @@ type Fault struct {
 	StallAt    int64 // the answer's body pauses after so many bytes until the proxy closes; see Stall
 	Stall      bool
 	Hang       bool // forwarded, and never answered
+	CutSent    bool // only CutAt bytes of the request's body are forwarded, then both connections close
 	FlipSent   bool // the first byte of the request's body is changed
 	FlipGot    bool // the first byte of the answer's body is changed
 
@@ -187,6 +188,9 @@ func merge(a Fault, b *Fault) Fault {
 	if b.Stall {
 		a.Stall, a.StallAt = true, b.StallAt
 	}
+	if b.CutSent {
+		a.CutSent, a.CutAt = true, b.CutAt
+	}
 	a.DropAnswer = a.DropAnswer || b.DropAnswer
 	a.Refuse = a.Refuse || b.Refuse
 	a.Hang = a.Hang || b.Hang
@@ -209,6 +213,11 @@ func (f *flip) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+// broken is a body that breaks off.
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, errors.New("cut off") }
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	p.handlers.Add(1)
@@ -233,6 +242,10 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	out.URL.Scheme, out.URL.Host, out.RequestURI = "http", p.backend, ""
 	if f.FlipSent {
 		out.Body = &flip{ReadCloser: r.Body}
+	}
+	if f.CutSent {
+		out.Header.Del("Expect") // or the server would not have begun
+		out.Body = io.NopCloser(io.MultiReader(io.LimitReader(r.Body, f.CutAt), broken{}))
 	}
 	resp, err := p.client.RoundTrip(out)
 	if err != nil {
