@@ -29,6 +29,11 @@ func CheckMountpoint(path string, log *slog.Logger) (string, error) {
 		return "", &ferry.Error{Op: "fusefs.mountpoint", Key: abs, Kind: kind, Msg: msg, Hint: hint, Err: err}
 	}
 	info, err := os.Stat(abs)
+	if err == nil && mountedAt(abs) == ourType {
+		// The kernel answers stat from what it remembers for a second; statfs it
+		// always asks the daemon for, so that a dead one shows.
+		err = syscall.Statfs(abs, &syscall.Statfs_t{})
+	}
 	if errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.ECONNABORTED) {
 		if mountedAt(abs) != ourType {
 			return bad(ferry.KindBusy, "the mount point holds a dead mount of another file system", "detach it: fusermount3 -uz "+abs, nil)

@@ -18,6 +18,11 @@ import (
 // ours that lies there is taken away first.
 func checkMountpoint(given, abs string) error {
 	info, err := os.Lstat(abs)
+	if err == nil && slices.Contains(control.MountedAt(abs), control.FSType) {
+		// The kernel answers stat from what it remembers for a second; statfs it
+		// always asks the daemon for, so that a dead one shows.
+		err = unix.Statfs(abs, &unix.Statfs_t{})
+	}
 	if isDeadMount(err) {
 		if types := control.MountedAt(abs); !slices.Contains(types, control.FSType) {
 			return refuse(exitBusy, "unmount it first", "the mount point %s holds a dead mount that is not ferry's", given)
