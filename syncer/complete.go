@@ -1,0 +1,101 @@
+package syncer
+
+import (
+	"context"
+	"slices"
+
+	"ferry"
+)
+
+// complete makes the object of an upload whose parts are all there.
+func (s *Syncer) complete(ctx context.Context, t *transfer, plan []ferry.PlanPart) (keys, error) {
+	var intent ferry.Intent
+	var cond ferry.Precondition
+	var parts []ferry.Part
+	var id ferry.UploadID
+	var size int64
+	waits := false
+	var opts ferry.PutOptions
+	err := s.j.Update(func(tx ferry.Tx) error {
+		k := tx.Key(t.key)
+		if k == nil {
+			return errStale
+		}
+		step := ferry.NextStep(tx, k)
+		if step.Kind != ferry.StepUpload || step.Upload.Generation != t.generation {
+			waits = step.Kind == ferry.StepWait
+			return errStale
+		}
+		u := step.Upload
+		if now := s.planOf(u, extentsOf(tx, u)); !slices.Equal(now, plan) {
+			return errStale // written again since the plan was made
+		}
+		whole, ok := t.whole(plan)
+		if !ok || u.State != ferry.StateUploading {
+			return errStale
+		}
+		parts, id, size, cond = whole, u.UploadID, u.Size, k.Known.Precondition()
+		t.mu.Lock()
+		intent = ferry.Intent{Kind: ferry.IntentComplete, Generation: u.Generation, Inode: u.Inode, AttrSeq: t.attrSeq}
+		t.mu.Unlock()
+		if step.Inode != nil {
+			opts.Metadata, opts.Headers, _ = ferry.EncodeMetadata(step.Inode, u.Generation) // for the listing's sake only
+		}
+		next, err := u.State.Next(ferry.EventCommitting)
+		if err != nil {
+			return err
+		}
+		u.State = next
+		k.Intent = &intent
+		tx.PutUpload(u)
+		tx.PutKey(k)
+		return nil
+	})
+	if waits {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.o.Crash("syncer.complete.intent")
+	if err := s.barrier(ctx); err != nil {
+		return nil, err
+	}
+	v, err := s.r.Complete(ctx, t.key, id, parts, cond)
+	s.o.Crash("syncer.complete.sent")
+	switch {
+	case ferry.IsKind(err, ferry.KindNoUpload):
+		return s.settleKey(ctx, t.key) // an earlier try may have made it
+	case ferry.IsKind(err, ferry.KindInvalid):
+		// The server and the journal do not agree about the parts: ask it once
+		// more. If that does not help, a person must look.
+		if t.distrust() {
+			return keys{t.key}, s.clearIntent(t.key, intent)
+		}
+	}
+	v.Key, v.Size = t.key, size
+	return s.answered(ctx, t.key, made{intent, opts}, v, err)
+}
+
+// distrust makes the next step ask the server for its parts again; false if that
+// was done before.
+func (t *transfer) distrust() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.distrusted {
+		return false
+	}
+	t.distrusted, t.checked = true, false
+	clear(t.parts)
+	return true
+}
+
+// clearIntent records that the request made no object.
+func (s *Syncer) clearIntent(key ferry.ObjectKey, intent ferry.Intent) error {
+	return s.j.Update(func(tx ferry.Tx) error {
+		if k := tx.Key(key); k != nil && k.Intent != nil && k.Intent.Generation == intent.Generation {
+			refuse(tx, k, nil)
+		}
+		return nil
+	})
+}
