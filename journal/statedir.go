@@ -231,6 +231,8 @@ func osError(op, key string, err error) error {
 		e.Kind, e.Hint = ferry.KindDenied, "the state directory must belong to the user who mounts"
 	case errors.Is(err, syscall.EROFS):
 		e.Kind = ferry.KindReadOnly
+	case errors.Is(err, syscall.EIO):
+		e.Kind, e.Hint = ferry.KindCorrupt, "the disk with the state directory fails: look at the kernel's log"
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrExist):
 		e.Kind = ferry.KindInvalid
 	}

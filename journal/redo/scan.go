@@ -141,8 +141,8 @@ func (s *Scan) list(o Options) error {
 			return err
 		}
 		if !ok {
-			// A segment whose header never became durable holds nothing that was
-			// acknowledged as durable; but if it is not empty it is a damaged one.
+			// One that was being made when the process died; with records in it, a
+			// damaged one.
 			if !empty {
 				s.Damage = append(s.Damage, "log segment "+name+" has no readable header")
 				s.Lost++
@@ -192,14 +192,15 @@ func (seg *segment) readHeader(o Options) (ok, empty bool, err error) {
 		return false, false, err
 	}
 	defer f.Close()
-	b := make([]byte, headerSize+1)
+	b := make([]byte, headerSize+headSize)
 	n, err := f.ReadAt(b, 0)
 	if err != nil && err != io.EOF { //nolint:errorlint // io.ReaderAt returns io.EOF itself
 		return false, false, err
 	}
 	b = b[:n]
 	seg.head, ok = decodeHeader(b)
-	return ok, allZero(b), nil
+	// The first record is only written when the header is durable.
+	return ok, len(b) <= headerSize || allZero(b[headerSize:]), nil
 }
 
 func allZero(b []byte) bool {
