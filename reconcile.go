@@ -78,6 +78,8 @@ func boundStep(tx Tx, k *KeyState) Step {
 		return Step{Kind: StepWait, Waits: blocker(tx, k.Key, u.Inode)}
 	case u.State != StateAborting && inTheWay(tx, k.Key) != "":
 		return Step{Kind: StepWait, Waits: inTheWay(tx, k.Key)}
+	case u.State != StateAborting && unanswered(tx, u.Base, k.Key):
+		return Step{Kind: StepWait, Waits: u.Base.Key}
 	default:
 		return Step{Kind: StepUpload, Inode: tx.Inode(u.Inode), Upload: u}
 	}
@@ -104,9 +106,13 @@ func inodeStep(tx Tx, k *KeyState) Step {
 			return Step{Kind: StepWait}
 		case s.Upload.Key != "" && s.Upload.Key != k.Key:
 			return Step{Kind: StepWait, Waits: s.Upload.Key}
+		case unanswered(tx, s.Upload.Base, k.Key):
+			return Step{Kind: StepWait, Waits: s.Upload.Base.Key}
 		}
 	case in.Kind != File || in.Remote == nil:
 		// A marker or a link is put anew: its bytes are in the row.
+	case unanswered(tx, in.Remote, k.Key):
+		return Step{Kind: StepWait, Waits: in.Remote.Key}
 	case in.Remote.Key != k.Key:
 		s.Kind = StepMove
 	default:
@@ -119,6 +125,17 @@ func inodeStep(tx Tx, k *KeyState) Step {
 		return Step{Kind: StepWait, Waits: other}
 	}
 	return s
+}
+
+// unanswered reports whether source lies at another key than key where a request
+// is not answered: it may have replaced the version, and the answer rebinds who
+// reads from it.
+func unanswered(tx Tx, source *Version, key ObjectKey) bool {
+	if source == nil || source.Key == key {
+		return false
+	}
+	k := tx.Key(source.Key)
+	return k != nil && k.Intent != nil
 }
 
 // inTheWay returns a key that has to be gone before an object is made at key, ""
