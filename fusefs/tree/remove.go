@@ -24,9 +24,8 @@ func (t *Tree) Unlink(ctx context.Context, origin ferry.Origin, parent ferry.Ino
 		if err != nil {
 			return nil, err
 		}
-		t.keepDir(tx, s[0].dir)
 		tx.PutReply(origin, ferry.Reply{})
-		return apply, nil
+		return apply, t.keepDir(tx, s[0].dir)
 	})
 }
 
@@ -52,9 +51,8 @@ func (t *Tree) Rmdir(ctx context.Context, origin ferry.Origin, parent ferry.Inod
 		if err != nil {
 			return nil, err
 		}
-		t.keepDir(tx, s[0].dir)
 		tx.PutReply(origin, ferry.Reply{})
-		return apply, nil
+		return apply, t.keepDir(tx, s[0].dir)
 	})
 }
 
@@ -182,36 +180,69 @@ func (t *Tree) Closed(id ferry.InodeID) {
 
 // empty reports whether nothing is to be seen below p. Its listing must be cached.
 func (t *Tree) empty(tx ferry.Tx, p ferry.Path) bool {
-	if hasBelow(tx, p) {
-		return false
-	}
 	l := t.listings.byDir[p]
-	if l == nil || !l.complete {
+	if hasBelow(tx, p) || l == nil || !l.complete {
 		return false
 	}
 	for name, f := range l.names {
-		q := p.Join(name)
-		if f.kind != ferry.Dir && !hidden(tx, q.Key()) {
-			return false
-		}
-		if f.kind == ferry.Dir && !t.buried(tx, q) && (f.implied || !hidden(tx, q.Marker())) {
+		if t.shown(tx, p.Join(name), f) {
 			return false
 		}
 	}
 	return true
 }
 
-// keepDir makes a marker wanted for a directory that would vanish from the bucket
+// shown reports whether a name that a listing has is to be seen.
+func (t *Tree) shown(tx ferry.Tx, p ferry.Path, f *facts) bool {
+	switch {
+	case f.foundEmpty:
+		return false
+	case f.kind != ferry.Dir:
+		return !hidden(tx, p.Key())
+	default:
+		return !t.buried(tx, p) && (f.implied || !hidden(tx, p.Marker()))
+	}
+}
+
+// keepLook bounds how many names keepDir looks at.
+const keepLook = 64
+
+// mayBeEmpty reports whether nothing is known to be seen below p.
+func (t *Tree) mayBeEmpty(tx ferry.Tx, p ferry.Path) bool {
+	if hasBelow(tx, p) {
+		return false
+	}
+	l := t.listings.byDir[p]
+	if l == nil {
+		return true
+	}
+	looked := 0
+	for name, f := range l.names {
+		if t.shown(tx, p.Join(name), f) {
+			return false
+		}
+		if looked++; looked == keepLook {
+			break
+		}
+	}
+	return true
+}
+
+// keepDir makes a marker wanted for a directory that may vanish from the bucket
 // because its last name went: a POSIX directory stays until it is removed.
-func (t *Tree) keepDir(tx ferry.Tx, dir *node) {
+func (t *Tree) keepDir(tx ferry.Tx, dir *node) error {
 	p := dir.path()
-	if dir == t.root || tx.InodeAt(p) != 0 || dir.facts.marker || !t.empty(tx, p) {
-		return
+	if dir == t.root || tx.InodeAt(p) != 0 || dir.facts.marker || !t.mayBeEmpty(tx, p) {
+		return nil
+	}
+	if dir.facts.unasked {
+		return unaskedErr(dir) // nor may defaults overwrite its marker, if it has one
 	}
 	row := newRow(dir)
 	row.Path, row.Remote, row.StoredAttrSeq = p, nil, 0
 	tx.PutInode(row)
 	ferry.Want(tx, row.Key(), dir.facts.seen(), ferry.Wanted{Kind: ferry.WantInode, Inode: row.ID}, time.Now().UnixNano())
+	return nil
 }
 
 // knownEmptyIfNew records that a directory just made has nothing in the bucket,

@@ -161,7 +161,9 @@ func (t *Tree) relocate(tx ferry.Tx, src, dst slotState, from, to *subtree, drop
 		t.buryRemains(tx, dst.path)
 	}
 	if !exchange {
-		t.keepDir(tx, src.dir)
+		if err := t.keepDir(tx, src.dir); err != nil {
+			return nil, err
+		}
 	}
 	n, m := src.dir.children[src.name], dst.dir.children[dst.name]
 	return func() {
