@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -83,9 +83,13 @@ func detachDead(path string, notFound error) error {
 	if path == "" || exitCode(notFound) != exitNoDaemon {
 		return notFound
 	}
-	types := control.MountedAt(path)
-	if _, err := os.Lstat(path); len(types) == 0 || !isDeadMount(err) || !slices.Contains(types, control.FSType) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	var st unix.Statfs_t
+	if !isDeadMount(unix.Statfs(abs, &st)) || !slices.Contains(control.MountedAt(abs), control.FSType) {
 		return notFound
 	}
-	return detach(path)
+	return detach(abs)
 }

@@ -101,7 +101,8 @@ func newPlace(t *testing.T, s3 *storetest.Server) *place {
 		}
 	})
 	p.mkdir("mnt")
-	p.env = append(p.env, "XDG_STATE_HOME="+filepath.Join(p.dir, "home"), "AWS_EC2_METADATA_DISABLED=true", "HOME="+p.dir)
+	p.env = append(p.env, "XDG_STATE_HOME="+filepath.Join(p.dir, "home"), "HOME="+p.dir,
+		control.RegistryEnv+"="+filepath.Join(p.dir, "run"))
 	if s3 != nil {
 		p.env = append(p.env, "AWS_ENDPOINT_URL="+s3.Endpoint, "AWS_ACCESS_KEY_ID="+s3.AccessKey, "AWS_SECRET_ACCESS_KEY="+s3.SecretKey, "AWS_REGION=us-east-1")
 	}

@@ -30,6 +30,8 @@ func checkMountpoint(given, abs string) error {
 		if err := detach(abs); err != nil {
 			return err
 		}
+	}
+	if err == nil || isDeadMount(err) {
 		info, err = os.Lstat(abs)
 	}
 	switch {

@@ -27,9 +27,15 @@ type Mount struct {
 // made, and looked for in all.
 type Registry []string
 
+// RegistryEnv names a folder that takes the place of all others.
+const RegistryEnv = "FERRY_RUNTIME_DIR"
+
 // DefaultRegistry returns $XDG_RUNTIME_DIR/ferry or, for root, /run/ferry, and
 // behind them a folder under stateRoot for users without a session.
 func DefaultRegistry(stateRoot string) (r Registry) {
+	if dir := os.Getenv(RegistryEnv); filepath.IsAbs(dir) {
+		return Registry{dir}
+	}
 	if os.Geteuid() == 0 {
 		r = append(r, "/run/ferry")
 	} else if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
