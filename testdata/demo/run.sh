@@ -101,7 +101,7 @@ fi
 step "Ends and middles of a cold 512 MiB zip"
 mkdir "$work/zip"
 for i in 1 2 3 4 5 6 7 8; do
-	tail -c +$(((i - 1) * size / 8 + 1)) "$work/film.bin" | head -c $((size / 8)) >"$work/zip/reel$i.bin"
+	dd if="$work/film.bin" of="$work/zip/reel$i.bin" bs=1M skip=$(((i - 1) * size / 8 / mib)) count=$((size / 8 / mib)) status=none
 done
 (cd "$work/zip" && zip -q -0 ../films.zip reel*.bin)
 rm -r "$work/zip"
