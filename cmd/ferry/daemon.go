@@ -30,15 +30,13 @@ type daemon struct {
 	counters func() control.Counters
 	staging  func() control.Usage
 	cache    func() control.Usage
-	wake     func() // the syncer has work
+	uploads  uploads
 	// dropCache forgets clean bytes, in the kernel too, and returns of how many
 	// files.
 	dropCache func(context.Context) (files int64, err error)
 	// unmount takes the mount away; KindBusy if it is used and force is false.
 	unmount func(force bool) error
-	// cancelUpload gives up a generation with its bytes.
-	cancelUpload func(ctx context.Context, u *ferry.Upload) error
-	check        func() error // the journal's invariants
+	check   func() error // the journal's invariants
 	// end makes the daemon end once its answers are delivered.
 	end context.CancelFunc
 
@@ -48,6 +46,14 @@ type daemon struct {
 }
 
 var _ control.Daemon = (*daemon)(nil)
+
+// uploads is what is asked of the syncer.
+type uploads interface {
+	Retry(id string) error
+	Cancel(g ferry.Generation) error
+	// Expedite makes everything go at once until done is called.
+	Expedite() (done func())
+}
 
 // Status reports on what lies at or below path.
 func (d *daemon) Status(ctx context.Context, path string) (control.Status, error) {
@@ -124,6 +130,7 @@ func (d *daemon) Wait(ctx context.Context, paths []string, report func(control.P
 // drain returns when nothing is pending at or below the paths; with CodeParked if
 // only parked things are left.
 func (d *daemon) drain(ctx context.Context, paths []ferry.Path, report func(control.Progress)) error {
+	defer d.uploads.Expedite()()
 	var reported time.Time
 	for {
 		start := time.Now()
@@ -202,72 +209,11 @@ func stillMounted(err error) error {
 }
 
 // Retry lets a parked upload, or a parked key, go on.
-func (d *daemon) Retry(_ context.Context, id string) error {
-	err := d.rows.journal.Update(func(tx ferry.Tx) error {
-		u := tx.Upload(ferry.Generation(id))
-		if u == nil {
-			k := tx.Key(ferry.ObjectKey(id))
-			if k == nil {
-				return noSuch("upload", id)
-			}
-			k.Parked, k.Attempts = "", 0
-			tx.PutKey(k)
-			return nil
-		}
-		if u.State != ferry.StateParked {
-			return &ferry.Error{Op: "uploads.retry", Key: id, Kind: ferry.KindInvalid, Msg: "this upload is not parked: it is " + u.State.String()}
-		}
-		next, err := u.State.Next(ferry.EventRetry)
-		if err != nil {
-			return err
-		}
-		u.State, u.Reason = next, ""
-		tx.PutUpload(u)
-		unparkKeys(tx, u)
-		return nil
-	})
-	if err == nil {
-		d.wake()
-	}
-	return err
-}
-
-// unparkKeys lets the keys that wait for u go on.
-func unparkKeys(tx ferry.Tx, u *ferry.Upload) {
-	keys := []ferry.ObjectKey{u.Key}
-	if in := tx.Inode(u.Inode); in != nil && !in.Unlinked {
-		keys = append(keys, in.Key())
-	}
-	for _, key := range keys {
-		if key == "" {
-			continue
-		}
-		if k := tx.Key(key); k != nil {
-			k.Parked, k.Attempts = "", 0
-			tx.PutKey(k)
-		}
-	}
-}
+func (d *daemon) Retry(_ context.Context, id string) error { return d.uploads.Retry(id) }
 
 // Cancel gives up an upload with its bytes.
-func (d *daemon) Cancel(ctx context.Context, id string) error {
-	var u *ferry.Upload
-	err := d.rows.journal.View(func(tx ferry.Tx) error {
-		if u = tx.Upload(ferry.Generation(id)); u == nil {
-			return noSuch("upload", id)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	switch {
-	case u.State.Writable():
-		return &ferry.Error{Op: "uploads.cancel", Key: id, Kind: ferry.KindBusy, Msg: "the file is open for writing: close it first"}
-	case u.State == ferry.StateCompleting:
-		return &ferry.Error{Op: "uploads.cancel", Key: id, Kind: ferry.KindBusy, Msg: "the request that makes the object is under way: its outcome must be learnt first"}
-	}
-	return d.cancelUpload(ctx, u)
+func (d *daemon) Cancel(_ context.Context, id string) error {
+	return d.uploads.Cancel(ferry.Generation(id))
 }
 
 // Cache returns how full the read buffers are.

@@ -110,10 +110,14 @@ func uploadOf(tx ferry.Tx, k *ferry.KeyState) *ferry.Upload {
 // parkedReason returns why the key waits for a person, and the ID by which it
 // is retried; "" if it does not.
 func parkedReason(k *ferry.KeyState, u *ferry.Upload) (reason, id string) {
-	if u != nil && u.State == ferry.StateParked {
+	switch {
+	case u == nil:
+		return k.Parked, string(k.Key)
+	case u.State == ferry.StateParked:
 		return cmp.Or(u.Reason, k.Parked, "no reason is known"), string(u.Generation)
+	default:
+		return "", "" // it was written again since: that is tried
 	}
-	return k.Parked, string(k.Key)
 }
 
 // upload is one row for people.

@@ -28,8 +28,8 @@ func (m *mount) makeDaemon(end context.CancelFunc) {
 		cache: func() control.Usage {
 			return control.Usage{Bytes: m.files.ReadMemory(), Max: m.c.MemoryMax / readShare}
 		},
-		wake:      m.wake,
-		dropCache: m.kernel.dropCache, unmount: m.kernel.unmount, cancelUpload: m.cancelUpload, check: m.checkJournal, end: end,
+		uploads:   m.syncer,
+		dropCache: m.kernel.dropCache, unmount: m.kernel.unmount, check: m.checkJournal, end: end,
 		warnings: append(m.warnings, recoveryWarnings(m.journal.Recovered())...),
 	}
 }
