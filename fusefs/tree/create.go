@@ -2,6 +2,7 @@ package tree
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"ferry"
@@ -113,8 +114,23 @@ func (t *Tree) change(ctx context.Context, slots []slot, fn func(tx ferry.Tx, s 
 	if t.o.ReadOnly {
 		return &ferry.Error{Op: "tree.change", Kind: ferry.KindReadOnly, Msg: "the mount is read-only"}
 	}
-	// What is known beforehand makes the loop below end: a listing is loaded and
-	// metadata fetched outside of the transaction.
+	for range changeTries {
+		err := t.changeOnce(ctx, slots, fn)
+		if !errors.Is(err, errDropped) {
+			return err
+		}
+	}
+	return &ferry.Error{Op: "tree.change", Key: slots[0].name, Kind: ferry.KindUnknown, Err: errDropped, Hint: "try again"}
+}
+
+// changeTries bounds how often change asks the bucket again. Listings are dropped
+// only when very many names are looked at at once.
+const changeTries = 8
+
+var errDropped = errors.New("the listing was dropped before it could be used")
+
+func (t *Tree) changeOnce(ctx context.Context, slots []slot, fn func(tx ferry.Tx, s []slotState) (func(), error)) error {
+	// A listing is loaded and metadata fetched outside of the transaction.
 	answers := make([]*facts, len(slots))
 	for i, s := range slots {
 		if err := t.ask(ctx, s.dir); err != nil {
@@ -138,7 +154,7 @@ func (t *Tree) change(ctx context.Context, slots []slot, fn func(tx ferry.Tx, s 
 			}
 			f, ok := t.resolve(tx, dir, s.name)
 			if !ok {
-				return nil, &ferry.Error{Op: "tree.change", Key: s.name, Kind: ferry.KindUnknown, Msg: "the listing was dropped meanwhile; try again"}
+				return nil, errDropped
 			}
 			if f != nil && f.row == nil && answers[i].answers(f.facts) {
 				f.facts = answers[i]

@@ -143,7 +143,7 @@ func shorten(s setting, ops []op) []op {
 // TestModel drives a tree, its journal and its bucket with random operations
 // beside a model of a POSIX file system.
 func TestModel(t *testing.T) {
-	seeds := uint64(300)
+	seeds := uint64(6000)
 	if testing.Short() {
 		seeds = 40
 	}
@@ -151,7 +151,7 @@ func TestModel(t *testing.T) {
 		t.Run(fmt.Sprintf("page=%d,metadata=%v,large=%d", s.page, s.metadata, s.maxDir), func(t *testing.T) {
 			t.Parallel()
 			for seed := range seeds {
-				ops := randomOps(seed*uint64(len(settings))+uint64(i), 60)
+				ops := randomOps(seed*uint64(len(settings))+uint64(i), 90)
 				if _, err := run(s, ops); err != nil {
 					ops = shorten(s, ops)
 					log, err := run(s, ops)

@@ -291,10 +291,7 @@ func (d *DirHandle) entry(ctx context.Context, nm *named) (e DirEntry, ok bool, 
 		}
 	}
 	known := true
-	tell := func(tx ferry.Tx, dir *node, f *found) {
-		if f.row == nil && nm.facts.answers(f.facts) {
-			f.facts = nm.facts
-		}
+	tell := func(dir *node, f *found) {
 		e, ok = DirEntry{Name: nm.name, Entry: d.t.entry(d.t.nodeOf(dir, nm.name, f), f.row)}, true
 	}
 	err = d.t.view(func(tx ferry.Tx) error {
@@ -307,19 +304,21 @@ func (d *DirHandle) entry(ctx context.Context, nm *named) (e DirEntry, ok bool, 
 		if !known && d.paging && !nm.row {
 			known = true
 			f = d.onPage(tx, dir.path().Join(nm.name), nm.facts)
+		} else if f != nil && f.row == nil && f.facts.lacking() {
+			known = false
 		}
-		if f != nil {
-			tell(tx, dir, f)
+		if known && f != nil {
+			tell(dir, f)
 		}
 		return nil
 	})
 	if err != nil || known {
 		return e, ok, err
 	}
-	// It had a row, or was in a cached listing, which has gone since.
-	err = d.t.withName(ctx, d.id, nm.name, func(tx ferry.Tx, dir *node, f *found) error {
+	// What gave it, a row or a cached listing, has gone since.
+	err = d.t.withName(ctx, d.id, nm.name, func(_ ferry.Tx, dir *node, f *found) error {
 		if f != nil {
-			tell(tx, dir, f)
+			tell(dir, f)
 		}
 		return nil
 	})
@@ -352,18 +351,24 @@ func (d *DirHandle) onPage(tx ferry.Tx, p ferry.Path, f *facts) *found {
 func (d *DirHandle) fillMeta(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(headsAtOnce)
-	for i := range d.window {
-		nm := &d.window[i]
+	answers := make([]*facts, len(d.window))
+	for i, nm := range d.window {
 		if !nm.facts.lacking() {
 			continue
 		}
 		g.Go(func() (err error) {
-			old := nm.facts
-			if nm.facts, err = d.t.ensureMeta(ctx, d.dir, nm.name, old); err != nil {
-				nm.facts = old
-			}
+			answers[i], err = d.t.ensureMeta(ctx, d.dir, nm.name, nm.facts)
 			return err
 		})
 	}
-	return g.Wait()
+	err := g.Wait()
+	for i, answer := range answers {
+		if nm := &d.window[i]; answer != nil {
+			if d.seen[nm.name] == nm.facts {
+				d.seen[nm.name] = answer
+			}
+			nm.facts = answer
+		}
+	}
+	return err
 }

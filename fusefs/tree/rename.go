@@ -129,6 +129,12 @@ func (t *Tree) relocate(tx ferry.Tx, src, dst slotState, from, to *subtree, drop
 				row.Remote, row.StoredAttrSeq = nil, 0 // put anew: its bytes are in the row
 			}
 			tx.PutInode(row)
+			if row.Kind == ferry.Dir {
+				t.lapse(tx, row.Path)
+			}
+			for d, _ := row.Path.Split(); d.Below(b); d, _ = d.Split() {
+				t.lapse(tx, d)
+			}
 			ferry.Want(tx, row.Key(), seen, ferry.Wanted{Kind: ferry.WantInode, Inode: row.ID}, now)
 			if u := tx.Upload(row.Content); u != nil {
 				u.Path = row.Path
@@ -151,14 +157,10 @@ func (t *Tree) relocate(tx ferry.Tx, src, dst slotState, from, to *subtree, drop
 		t.bury(tx, dst.path)
 	}
 	if srcIsDir {
-		t.exhume(tx, dst.path)
+		t.buryRemains(tx, dst.path)
 	}
 	if dstIsDir {
-		t.exhume(tx, src.path)
-	}
-	if srcIsDir && dstIsDir {
 		t.buryRemains(tx, src.path)
-		t.buryRemains(tx, dst.path)
 	}
 	if !exchange {
 		if err := t.keepDir(tx, src.dir); err != nil {

@@ -221,7 +221,9 @@ func (w *world) at(p ferry.Path) (id ferry.InodeID, ok bool, err error) {
 }
 
 // excused reports whether err says no more than that the server is away.
-func (w *world) excused(err error) bool { return err != nil && w.b.offline && ferry.IsKind(err, ferry.KindUnknown) }
+func (w *world) excused(err error) bool {
+	return err != nil && w.b.offline && ferry.IsKind(err, ferry.KindUnknown)
+}
 
 // expect compares an outcome with the model's; ok says that the change was made.
 func (w *world) expect(err error, want ferry.Kind) (ok bool, fault error) {
