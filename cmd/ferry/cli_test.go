@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
@@ -17,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/minio/minio-go/v7"
 	"golang.org/x/sys/unix"
 
 	"ferry/service/embedstore"
@@ -230,17 +228,21 @@ func checkStatusFields(t *testing.T, p *place, bucket string) {
 	}
 }
 
-// object reads an object with a plain S3 client.
+// object reads an object with a plain S3 GET.
 func object(t *testing.T, s3 *storetest.Server, bucket, key string) []byte {
 	t.Helper()
-	o, err := s3.Client(t).GetObject(context.Background(), bucket, key, minio.GetObjectOptions{})
+	u, err := s3.Client(t).PresignedGetObject(t.Context(), bucket, key, time.Hour, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer o.Close()
-	got, err := io.ReadAll(o)
+	resp, err := http.Get(u.String())
 	if err != nil {
-		t.Fatalf("object %s: %v", key, err)
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("object %s: %s, %v", key, resp.Status, err)
 	}
 	return got
 }

@@ -46,7 +46,7 @@ func umount(ctx context.Context, t *terminal, path, name string, now bool) error
 	if err != nil {
 		daemon = -1
 	} else {
-		defer unix.Close(daemon)
+		defer unix.Close(daemon) //nolint:errcheck // it was only waited on
 	}
 	bar := newProgress(t.err)
 	err = c.Umount(ctx, now, bar.show)
@@ -67,7 +67,7 @@ func waitForEnd(ctx context.Context, daemon int, m control.Mount) error {
 		switch {
 		case n > 0:
 			return nil
-		case err != nil && err != unix.EINTR: //nolint:errorlint // an errno as poll gave it
+		case err != nil && err != unix.EINTR:
 			return err
 		case ctx.Err() != nil:
 			return ctx.Err()

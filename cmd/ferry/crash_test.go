@@ -138,7 +138,9 @@ func TestKillsOfEverythingDuringAndAfterCopy(t *testing.T) {
 
 	first := k.mount(k.bucket, k.mnt())
 	begin := time.Now()
-	k.copy("first", nil)
+	if err := k.copy("first"); err != nil {
+		t.Fatal(err)
+	}
 	k.must("wait", "--timeout", "1m", k.mnt())
 	k.took = time.Since(begin)
 	first.kill()
@@ -155,7 +157,10 @@ func (k *killer) life(round int, kill bool) int {
 	ended := make(chan struct{})
 	if k.file == "" {
 		k.file, k.acked, k.kills, k.before = fmt.Sprintf("file-%d", round), false, 0, k.meter.sent.Load()
-		go k.copy(k.file, ended)
+		go func() {
+			defer close(ended)
+			k.acked = k.copy(k.file) == nil
+		}()
 	} else {
 		close(ended)
 		k.checkThroughMount()
@@ -178,16 +183,13 @@ func (k *killer) life(round int, kill bool) int {
 	return 0
 }
 
-// copy is cp. It notes whether cp said that all was well.
-func (k *killer) copy(name string, ended chan<- struct{}) {
-	if ended != nil {
-		defer close(ended)
-	}
+// copy is cp: nil if it said that all was well.
+func (k *killer) copy(name string) error {
 	out, err := exec.Command("cp", k.source, filepath.Join(k.mnt(), name)).CombinedOutput()
-	k.acked = err == nil
-	if ended == nil && err != nil {
-		k.t.Fatalf("cp: %v\n%s", err, out)
+	if err != nil {
+		return fmt.Errorf("cp: %w: %s", err, out)
 	}
+	return nil
 }
 
 // checkThroughMount looks at the file after a kill. What was not acknowledged may

@@ -75,7 +75,7 @@ func parentPipe() *parentEnd {
 	if err != nil {
 		return nil
 	}
-	os.Unsetenv(pipeEnv)
+	_ = os.Unsetenv(pipeEnv) // fails for names that cannot be
 	syscall.CloseOnExec(fd)
 	return &parentEnd{pipe: os.NewFile(uintptr(fd), "parent")}
 }

@@ -121,6 +121,7 @@ func (m *mount) makeSyncer(context.Context) error {
 		Events: events{m}, Log: m.log.With("part", "syncer"), Crash: crashpoint.Here, Host: host, Conflict: conflict,
 		PartsInFlight: m.c.UploadParts, TTL: m.c.TTL,
 	})
+	m.addUnit("health", 5*time.Second, m.health.watch)
 	m.addUnit("syncer", 15*time.Second, m.syncer.Run)
 	return nil
 }

@@ -131,7 +131,7 @@ func (k *kernel) invalidate(parent ferry.InodeID, name string, id ferry.InodeID)
 	default:
 	}
 	// The server stops taking these in the moment in which it ends.
-	defer func() { _ = recover() }() //nolint:errcheck // a send on its closed queue
+	defer func() { _ = recover() }() // a send on its closed queue
 	k.server.Invalidate(parent, name, id)
 }
 

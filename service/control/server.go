@@ -171,7 +171,9 @@ func (s *Server) umount(w http.ResponseWriter, r *http.Request) {
 func (s *Server) body(w http.ResponseWriter, r *http.Request, v any) bool {
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(v)
 	if err != nil {
-		s.answer(w, r, func(*http.Request) (any, error) { return nil, invalid("the request's body is not as expected: %v", err) })
+		s.answer(w, r, func(*http.Request) (any, error) {
+			return nil, invalid("the request's body is not as expected: %v", err)
+		})
 		return false
 	}
 	return true
