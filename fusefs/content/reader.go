@@ -1,6 +1,7 @@
 package content
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -166,40 +167,60 @@ func (r *reader) closedOr(err error) error {
 // need returns the block that holds off, with one reference for the caller, and
 // sees to it that what is likely to come next is under way.
 func (r *reader) need(ctx context.Context, off, length int64) (*block, error) {
+	var buf []byte // memory waited for, when the arena was full
+	defer func() {
+		if buf != nil {
+			r.all.f.arena.give(buf)
+		}
+	}()
 	for {
-		r.mu.Lock()
-		if r.closed {
-			r.mu.Unlock()
-			return nil, errReaderClosed
+		b, least, err := r.needNow(off, length, &buf)
+		if b != nil || err != nil {
+			return b, err
 		}
-		r.used = time.Now()
-		sequential := r.observe(off, length)
-		b := r.find(off)
-		if b == nil {
-			e := r.gap(off, length)
-			if sequential && r.window > e.Length {
-				// The window has not kept up: fetch more than what was asked at once.
-				e.Length = min(r.window, blockMax, r.upTo(off)-e.Offset)
-			}
-			b = r.begin(e, false)
+		// Wait without the lock, so that others can take from us.
+		if buf != nil {
+			r.all.f.arena.give(buf)
 		}
-		if b != nil {
-			b.hold()
-			b.used = r.used
-			if sequential {
-				r.ahead()
-			}
-			r.mu.Unlock()
-			return b, nil
-		}
-		// The arena is full. Wait without the lock, so that others can take from us.
-		r.mu.Unlock()
-		buf, err := r.all.f.arena.take(ctx, blockMin, func() { r.all.reclaim(r); r.shed(off) })
+		buf, err = r.all.f.arena.take(ctx, least, func() { r.all.reclaim(r); r.shed(off) })
 		if err != nil {
 			return nil, err
 		}
-		r.all.f.arena.give(buf)
 	}
+}
+
+// needNow is need without waiting: if the arena is full and spare, memory that was
+// waited for, is too small, it returns no block and how many bytes it takes.
+func (r *reader) needNow(off, length int64, spare *[]byte) (b *block, least int64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, 0, errReaderClosed
+	}
+	r.used = time.Now()
+	sequential := r.observe(off, length)
+	if b = r.find(off); b == nil {
+		r.prune()
+		e := r.gap(off, length)
+		wide := e
+		if sequential && r.window > e.Length {
+			// The window has not kept up: fetch more than what was asked at once.
+			wide.Length = max(e.Length, min(r.window, blockMax, r.upTo(off)-e.Offset))
+		}
+		if b = r.begin(wide, false); b == nil {
+			if int64(cap(*spare)) < e.Length {
+				return nil, e.Length, nil
+			}
+			b = r.beginIn((*spare)[:e.Length], e, false)
+			*spare = nil
+		}
+	}
+	b.hold()
+	b.used = r.used
+	if sequential {
+		r.ahead()
+	}
+	return b, 0, nil
 }
 
 // observe follows the pattern of reads. It reports whether this one goes on where
@@ -268,6 +289,7 @@ func (r *reader) ahead() {
 	if r.window > 0 && end-r.next > r.window/2 || end >= r.v.Size {
 		return
 	}
+	r.prune()
 	r.window = min(max(2*r.window, 2*blockMin), windowMax)
 	for end < min(r.next+r.window, r.v.Size) {
 		n := min(max(r.window/8, blockMin), blockMax)
@@ -282,14 +304,18 @@ func (r *reader) ahead() {
 
 // begin starts to fetch e, unless the arena is full. r.mu must be held.
 func (r *reader) begin(e ferry.Extent, ahead bool) *block {
-	r.prune()
 	buf := r.all.f.arena.try(e.Length)
 	if buf == nil {
 		return nil
 	}
+	return r.beginIn(buf, e, ahead)
+}
+
+// beginIn starts to fetch e into buf. r.mu must be held.
+func (r *reader) beginIn(buf []byte, e ferry.Extent, ahead bool) *block {
 	ctx, cancel := context.WithCancel(r.ctx)
 	b := newBlock(r.all.f.arena, e, buf, cancel)
-	i, _ := slices.BinarySearchFunc(r.blocks, e.Offset, func(b *block, off int64) int { return int(min(max(b.Offset-off, -1), 1)) })
+	i, _ := slices.BinarySearchFunc(r.blocks, e.Offset, func(b *block, off int64) int { return cmp.Compare(b.Offset, off) })
 	r.blocks = slices.Insert(r.blocks, i, b)
 	r.all.f.wg.Go(func() {
 		defer cancel()

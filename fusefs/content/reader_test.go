@@ -184,10 +184,11 @@ func TestReadRetries(t *testing.T) {
 	if _, err := f.Read(ctx, h, make([]byte, 10), 512<<10); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("an interrupted read gave %v", err)
 	}
-	fails(ferry.KindDenied, 1)
+	fails(ferry.KindDenied, 1<<30)
 	if _, err := f.Read(context.Background(), h, make([]byte, 10), 768<<10); !ferry.IsKind(err, ferry.KindDenied) {
 		t.Fatalf("got %v", err)
 	}
+	fails(ferry.KindDenied, 0)
 	readAt(t, f, h, data, 768<<10, 4096)
 }
 
