@@ -447,7 +447,7 @@ func (s *Syncer) sweepAborting(ctx context.Context) {
 			continue
 		}
 		moved := s.moved.next()
-		if !pause(ctx, 500*time.Millisecond) {
+		if !pause(ctx, s.o.Gather) {
 			return
 		}
 		if len(rows) == 0 {
