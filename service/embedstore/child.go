@@ -133,10 +133,10 @@ func (c *Child) supervise(ctx, start context.Context, first chan<- error) {
 	pause := 50 * time.Millisecond
 	for {
 		begun := time.Now()
-		ended, err := c.run(ctx, start)
-		if start != nil {
+		ended, err := c.run(ctx, start, first != nil)
+		if first != nil {
 			first <- err
-			start = nil
+			first = nil
 			if err != nil {
 				<-ended
 				return
@@ -161,10 +161,10 @@ func (c *Child) supervise(ctx, start context.Context, first chan<- error) {
 	}
 }
 
-// run starts one child and, if start is not nil, waits until it is ready or start
-// is done. ended gets how the child ended; there is one even with an error, and
+// run starts one child and, if wait is set, waits until it is ready or start is
+// done. ended gets how the child ended; there is one even with an error, and
 // then it is ending.
-func (c *Child) run(ctx, start context.Context) (ended <-chan string, err error) {
+func (c *Child) run(ctx, start context.Context, wait bool) (ended <-chan string, err error) {
 	out := &tail{}
 	cmd := exec.Command("/proc/self/exe", Subcommand) // the file may have been replaced
 	cmd.Args[0] = "ferry"
@@ -198,7 +198,7 @@ func (c *Child) run(ctx, start context.Context) (ended <-chan string, err error)
 		case <-gone:
 		}
 	}()
-	if err == nil && start != nil {
+	if err == nil && wait {
 		err = c.waitReady(start, gone)
 	}
 	if err != nil {

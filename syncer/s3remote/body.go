@@ -2,7 +2,6 @@ package s3remote
 
 import (
 	"context"
-	"crypto/md5"
 	"encoding/hex"
 	"errors"
 	"hash"
@@ -22,6 +21,7 @@ type source struct {
 	extent ferry.Extent
 	key    *[32]byte  // of the digest; nil for none
 	known  ferry.ETag // the MD5, if it was computed before; then it is not again
+	md5    *hashers
 
 	mu   sync.Mutex
 	last *attempt
@@ -39,7 +39,8 @@ type attempt struct {
 
 	mu      sync.Mutex
 	pos     int64
-	md5     hash.Hash
+	md5     hash.Hash // nil if the source's is known
+	release func()    // of md5
 	digest  hash.Hash
 	err     error
 	stopped bool
@@ -49,16 +50,25 @@ var errStopped = errors.New("the call that sends this body is over")
 
 // open begins a new attempt.
 func (s *source) open(ctx context.Context, before func(context.Context, int) error, after func(int)) *attempt {
-	a := &attempt{source: s, ctx: ctx, before: before, after: after, md5: md5.New()}
-	if s.key != nil {
-		a.digest, _ = highwayhash.New(s.key[:]) // fails for other key sizes only
-	}
+	a := s.attempt()
+	a.ctx, a.before, a.after = ctx, before, after
 	s.mu.Lock()
 	prev := s.last
 	s.last = a
 	s.mu.Unlock()
 	if prev != nil {
 		prev.stop()
+	}
+	return a
+}
+
+func (s *source) attempt() *attempt {
+	a := &attempt{source: s}
+	if s.known == "" {
+		a.md5, a.release = s.md5.new(s.extent.Length)
+	}
+	if s.key != nil {
+		a.digest, _ = highwayhash.New(s.key[:]) // fails for other key sizes only
 	}
 	return a
 }
@@ -103,7 +113,7 @@ func (a *attempt) read(p []byte) (int, error) {
 		return 0, errStopped
 	}
 	n, err := a.source.src.ReadAt(p, a.source.extent.Offset+a.pos)
-	if a.source.known == "" {
+	if a.md5 != nil {
 		a.md5.Write(p[:n])
 	}
 	if a.digest != nil {
@@ -132,7 +142,8 @@ func sourceError(err error) error {
 
 // sumFirst computes the MD5 before anything is sent.
 func (s *source) sumFirst() ([]byte, error) {
-	h := md5.New()
+	h, release := s.md5.new(s.extent.Length)
+	defer release()
 	n, err := io.Copy(h, io.NewSectionReader(s.src, s.extent.Offset, s.extent.Length))
 	if err != nil || n < s.extent.Length {
 		return nil, sourceError(err)
@@ -149,6 +160,9 @@ func (a *attempt) Close() error { return nil }
 func (a *attempt) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if !a.stopped && a.release != nil {
+		a.release()
+	}
 	a.stopped = true
 }
 
@@ -167,13 +181,10 @@ func (s *source) stop() {
 func (s *source) sums() (etag ferry.ETag, digest []byte, whole bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := s.last
-	if a == nil { // an empty body is never opened
-		a = &attempt{source: s, md5: md5.New()}
-		if s.key != nil {
-			a.digest, _ = highwayhash.New(s.key[:])
-		}
+	if s.last == nil { // an empty body is never opened
+		s.last = s.attempt()
 	}
+	a := s.last
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.digest != nil {

@@ -147,7 +147,7 @@ func (r *Remote) Put(ctx context.Context, key ferry.ObjectKey, body io.ReaderAt,
 		return ferry.Version{}, &ferry.Error{Op: op, Key: string(key), Kind: ferry.KindInvalid, Msg: fmt.Sprintf("%d bytes do not go into one PutObject", size)}
 	}
 	setCondition(&opts, o.Cond)
-	src := &source{src: body, extent: ferry.Extent{Length: size}}
+	src := &source{src: body, extent: ferry.Extent{Length: size}, md5: r.hashers}
 	defer src.stop()
 	sum, err := src.sumFirst()
 	if err != nil {

@@ -64,6 +64,7 @@ type Remote struct {
 	region    string
 	sse       encrypt.ServerSide
 	digestKey [32]byte
+	hashers   *hashers
 	caps      atomic.Pointer[ferry.Capabilities]
 }
 
@@ -119,7 +120,7 @@ func New(o Options) (*Remote, error) {
 	}
 	return &Remote{
 		core: core, transport: t, bucket: o.Bucket, prefix: prefix, region: o.Region,
-		sse: sse, digestKey: o.DigestKey,
+		sse: sse, digestKey: o.DigestKey, hashers: newHashers(),
 	}, nil
 }
 
@@ -206,8 +207,12 @@ func (r *Remote) SetUploadRate(bytesPerSecond int64) { r.transport.limiter.set(b
 // Counters returns what went over the line so far.
 func (r *Remote) Counters() Counters { return r.transport.counters.snapshot() }
 
-// Close drops the idle connections.
-func (r *Remote) Close() { r.transport.inner.CloseIdleConnections() }
+// Close drops the idle connections and what the remote holds in memory. Calls
+// that are under way go on.
+func (r *Remote) Close() {
+	r.transport.inner.CloseIdleConnections()
+	r.hashers.close()
+}
 
 // BucketExists reports whether the bucket is there and may be seen.
 func (r *Remote) BucketExists(ctx context.Context) (bool, error) {

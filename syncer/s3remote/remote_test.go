@@ -129,15 +129,15 @@ func testCounters(t *testing.T, target storetest.Target) {
 	target.Endpoint = proxy.URL
 	r, ctx := connect(t, target), t.Context()
 	b := make([]byte, 100_000)
-	v, err := r.Put(ctx, "k", bytes.NewReader(b), 100_000, ferry.PutOptions{})
-	if err != nil {
+	if _, err := r.Put(ctx, "k", bytes.NewReader(b), 100_000, ferry.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	proxy.Add(storetest.Fault{Method: http.MethodPut, Nth: 1, DropAnswer: true})
 	if _, err := r.Put(ctx, "k", bytes.NewReader(b), 1000, ferry.PutOptions{}); err == nil {
 		t.Error("the lost answer was not lost")
 	}
-	if v, err = r.Put(ctx, "k", bytes.NewReader(b), 100_000, ferry.PutOptions{}); err != nil {
+	v, err := r.Put(ctx, "k", bytes.NewReader(b), 100_000, ferry.PutOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	body, err := r.Get(ctx, v, ferry.Extent{Offset: 10, Length: 5000})

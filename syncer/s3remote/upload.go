@@ -47,7 +47,7 @@ func (r *Remote) PutPart(ctx context.Context, key ferry.ObjectKey, id ferry.Uplo
 	if err != nil {
 		return ferry.Part{}, err
 	}
-	src := &source{src: body, extent: e, key: &r.digestKey}
+	src := &source{src: body, extent: e, key: &r.digestKey, md5: r.hashers}
 	defer src.stop()
 	ctx = withCall(ctx, &call{api: apiPart, method: http.MethodPut, body: src})
 	part, err := r.core.PutObjectPart(ctx, r.bucket, full, string(id), int(n), placeholder{}, e.Length, minio.PutObjectPartOptions{DisableContentSha256: true})
