@@ -58,6 +58,10 @@ type KeyState struct {
 	// to the key. "" if none.
 	Upload Generation
 	Intent *Intent
+	// After are requests for inodes renamed here that were made under their old
+	// names. They are answered before anything is made here for the same inode:
+	// else an old answer, learnt late, would take the place of a newer one.
+	After []Request
 
 	// Since is when the difference arose, Unix nanoseconds: oldest goes first.
 	Since int64
@@ -67,6 +71,13 @@ type KeyState struct {
 	Attempts uint32
 	// Job is the delete job that this tombstone counts for, "" if none.
 	Job JobID
+}
+
+// Request names what may be under way at a key for an inode: an upload bound to
+// it, or an [Intent].
+type Request struct {
+	Key   ObjectKey
+	Inode InodeID
 }
 
 // Idle reports whether the row says nothing: it is deleted then.

@@ -1,6 +1,9 @@
 package ferry
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // StepKind is what happens next to a key.
 type StepKind uint8
@@ -78,8 +81,8 @@ func boundStep(tx Tx, k *KeyState) Step {
 		return Step{Kind: StepWait, Waits: blocker(tx, k.Key, u.Inode)}
 	case u.State != StateAborting && inTheWay(tx, k.Key) != "":
 		return Step{Kind: StepWait, Waits: inTheWay(tx, k.Key)}
-	case u.State != StateAborting && unanswered(tx, u.Base, k.Key):
-		return Step{Kind: StepWait, Waits: u.Base.Key}
+	case u.State != StateAborting && k.before(tx, u.Inode) != "":
+		return Step{Kind: StepWait, Waits: k.before(tx, u.Inode)}
 	default:
 		return Step{Kind: StepUpload, Inode: tx.Inode(u.Inode), Upload: u}
 	}
@@ -106,13 +109,9 @@ func inodeStep(tx Tx, k *KeyState) Step {
 			return Step{Kind: StepWait}
 		case s.Upload.Key != "" && s.Upload.Key != k.Key:
 			return Step{Kind: StepWait, Waits: s.Upload.Key}
-		case unanswered(tx, s.Upload.Base, k.Key):
-			return Step{Kind: StepWait, Waits: s.Upload.Base.Key}
 		}
 	case in.Kind != File || in.Remote == nil:
 		// A marker or a link is put anew: its bytes are in the row.
-	case unanswered(tx, in.Remote, k.Key):
-		return Step{Kind: StepWait, Waits: in.Remote.Key}
 	case in.Remote.Key != k.Key:
 		s.Kind = StepMove
 	default:
@@ -121,21 +120,64 @@ func inodeStep(tx Tx, k *KeyState) Step {
 	if Blocked(tx, k.Key, in.ID) {
 		return Step{Kind: StepWait, Waits: blocker(tx, k.Key, in.ID)}
 	}
+	if other := k.before(tx, in.ID); other != "" {
+		return Step{Kind: StepWait, Waits: other}
+	}
 	if other := inTheWay(tx, k.Key); other != "" && s.Kind != StepAttr {
 		return Step{Kind: StepWait, Waits: other}
 	}
 	return s
 }
 
-// unanswered reports whether source lies at another key than key where a request
-// is not answered: it may have replaced the version, and the answer rebinds who
-// reads from it.
-func unanswered(tx Tx, source *Version, key ObjectKey) bool {
-	if source == nil || source.Key == key {
+// pending reports whether r may still make an object.
+func (r Request) pending(tx Tx) bool {
+	k := tx.Key(r.Key)
+	if k == nil {
 		return false
 	}
-	k := tx.Key(source.Key)
-	return k != nil && k.Intent != nil
+	if k.Intent != nil && k.Intent.Inode == r.Inode {
+		return true
+	}
+	u := tx.Upload(k.Upload)
+	return u != nil && u.Inode == r.Inode
+}
+
+// before returns a key where a request for the inode has to be answered first, ""
+// if none.
+func (k *KeyState) before(tx Tx, id InodeID) ObjectKey {
+	for _, r := range k.After {
+		if r.Inode == id && r.pending(tx) {
+			return r.Key
+		}
+	}
+	return ""
+}
+
+// Requests returns what may be under way for in: at its key, and at keys that it
+// had before. Take it before a rename and give it to [Follow] after.
+func Requests(tx Tx, in *Inode) (rs []Request) {
+	if r := (Request{in.Key(), in.ID}); r.pending(tx) {
+		rs = append(rs, r)
+	}
+	if k := tx.Key(in.Key()); k != nil {
+		for _, r := range k.After {
+			if r.Inode == in.ID && r.pending(tx) {
+				rs = append(rs, r)
+			}
+		}
+	}
+	return rs
+}
+
+// Follow lets k wait for rs, as far as they are at other keys.
+func Follow(tx Tx, k *KeyState, rs []Request) {
+	k.After = slices.DeleteFunc(k.After, func(r Request) bool { return !r.pending(tx) })
+	for _, r := range rs {
+		if r.Key != k.Key && !slices.Contains(k.After, r) {
+			k.After = append(k.After, r)
+		}
+	}
+	tx.PutKey(k)
 }
 
 // inTheWay returns a key that has to be gone before an object is made at key, ""

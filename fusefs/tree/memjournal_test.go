@@ -202,6 +202,7 @@ func cloneKey(k *ferry.KeyState) *ferry.KeyState {
 		return nil
 	}
 	c := *k
+	c.After = slices.Clone(k.After)
 	if k.Intent != nil {
 		i := *k.Intent
 		c.Intent = &i

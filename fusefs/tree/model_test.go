@@ -143,7 +143,7 @@ func shorten(s setting, ops []op) []op {
 // TestModel drives a tree, its journal and its bucket with random operations
 // beside a model of a POSIX file system.
 func TestModel(t *testing.T) {
-	seeds := uint64(6000)
+	seeds := uint64(3000)
 	if testing.Short() {
 		seeds = 40
 	}

@@ -109,6 +109,12 @@ func (t *Tree) relocate(tx ferry.Tx, src, dst slotState, from, to *subtree, drop
 	now := time.Now().UnixNano()
 	// All old places are left before any new one is taken, so that an exchange
 	// needs no third place.
+	requests := map[ferry.InodeID][]ferry.Request{}
+	for _, row := range slices.Concat(rows, back) {
+		if rs := ferry.Requests(tx, row); rs != nil {
+			requests[row.ID] = rs
+		}
+	}
 	for _, group := range [][]*ferry.Inode{rows, back} {
 		for _, row := range group {
 			seen := ferry.KnownAbsent
@@ -135,7 +141,10 @@ func (t *Tree) relocate(tx ferry.Tx, src, dst slotState, from, to *subtree, drop
 			for d, _ := row.Path.Split(); d.Below(b); d, _ = d.Split() {
 				t.lapse(tx, d)
 			}
-			ferry.Want(tx, row.Key(), seen, ferry.Wanted{Kind: ferry.WantInode, Inode: row.ID}, now)
+			k := ferry.Want(tx, row.Key(), seen, ferry.Wanted{Kind: ferry.WantInode, Inode: row.ID}, now)
+			if rs := requests[row.ID]; rs != nil {
+				ferry.Follow(tx, k, rs)
+			}
 			if u := tx.Upload(row.Content); u != nil {
 				u.Path = row.Path
 				tx.PutUpload(u)

@@ -168,6 +168,12 @@ func KeyState(k *ferry.KeyState) []byte {
 	e.str(8, k.Parked)
 	e.uint(9, uint64(k.Attempts))
 	e.str(10, string(k.Job))
+	for _, r := range k.After {
+		e.sub(11, func(e *encoder) {
+			e.str(1, string(r.Key))
+			e.uint(2, uint64(r.Inode))
+		})
+	}
 	return e.b
 }
 
@@ -196,6 +202,12 @@ func DecodeKeyState(key ferry.ObjectKey, b []byte) (*ferry.KeyState, error) {
 			k.Attempts = uint32(f.num)
 		case 10:
 			k.Job = ferry.JobID(f.data)
+		case 11:
+			r, err := decodeRequest(f.data)
+			if err != nil {
+				return err
+			}
+			k.After = append(k.After, r)
 		}
 		return err
 	})
@@ -203,6 +215,19 @@ func DecodeKeyState(key ferry.ObjectKey, b []byte) (*ferry.KeyState, error) {
 		return nil, err
 	}
 	return k, nil
+}
+
+func decodeRequest(b []byte) (r ferry.Request, err error) {
+	err = decode(b, func(f field) error {
+		switch f.tag {
+		case 1:
+			r.Key = ferry.ObjectKey(f.data)
+		case 2:
+			r.Inode = ferry.InodeID(f.num)
+		}
+		return nil
+	})
+	return r, err
 }
 
 func decodeIntent(b []byte) (*ferry.Intent, error) {
