@@ -156,7 +156,7 @@ type batchLayer struct {
 
 func (l batchLayer) lookup(key string) (found *entry) {
 	err := guard(func() error {
-		b := batchBucket(l.r.tx, l.batch)
+		b := l.r.batch(l.batch)
 		if b == nil {
 			return nil // all of it has been moved
 		}
@@ -178,7 +178,7 @@ func (l batchLayer) lookup(key string) (found *entry) {
 func (l batchLayer) scan(from string) cursor {
 	c := &boltCursor{r: l.r, decode: staged}
 	c.step(func() ([]byte, []byte) {
-		b := batchBucket(l.r.tx, l.batch)
+		b := l.r.batch(l.batch)
 		if b == nil {
 			return nil, nil
 		}

@@ -258,6 +258,35 @@ type reader struct {
 	refs int
 	// fail is told of rows that cannot be read.
 	fail func(error)
+	// Buckets that were looked up: bbolt walks its root page for each.
+	tables  map[table]*bolt.Bucket
+	batches map[uint64]*bolt.Bucket
+}
+
+// table returns a table's bucket, nil if there is none.
+func (r *reader) table(t table) *bolt.Bucket {
+	b, ok := r.tables[t]
+	if !ok {
+		b = r.tx.Bucket([]byte(t.bucket()))
+		if r.tables == nil {
+			r.tables = make(map[table]*bolt.Bucket, 4)
+		}
+		r.tables[t] = b
+	}
+	return b
+}
+
+// batch returns a batch's bucket, nil if there is none.
+func (r *reader) batch(batch uint64) *bolt.Bucket {
+	b, ok := r.batches[batch]
+	if !ok {
+		b = batchBucket(r.tx, batch)
+		if r.batches == nil {
+			r.batches = make(map[uint64]*bolt.Bucket, 1)
+		}
+		r.batches[batch] = b
+	}
+	return b
 }
 
 func (c *checkpoint) reader(fail func(error)) (*reader, error) {
@@ -287,7 +316,7 @@ type tableLayer struct{ r *reader }
 
 func (l tableLayer) lookup(key string) (e *entry) {
 	err := guard(func() error {
-		b := l.r.tx.Bucket([]byte(table(key[0]).bucket()))
+		b := l.r.table(table(key[0]))
 		if b == nil {
 			return errDamaged
 		}
@@ -312,7 +341,7 @@ func (l tableLayer) scan(from string) cursor {
 		return entry{key: string(k), value: v}, err
 	}}
 	c.step(func() ([]byte, []byte) {
-		b := l.r.tx.Bucket([]byte(table(from[0]).bucket()))
+		b := l.r.table(table(from[0]))
 		if b == nil {
 			return nil, nil
 		}

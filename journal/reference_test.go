@@ -115,6 +115,7 @@ func cloneKey(k *ferry.KeyState) *ferry.KeyState {
 	c := copyOf(k)
 	if c != nil {
 		c.Intent = copyOf(k.Intent)
+		c.After = slices.Clone(k.After)
 	}
 	return c
 }

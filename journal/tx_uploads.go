@@ -51,8 +51,7 @@ func (t *tx) PutUpload(u *ferry.Upload) {
 	t.delete(uploadKey(u.Generation))
 }
 
-// legal reports whether one event leads from old's state to u's. A superseded
-// upload that has nothing at the server may skip Aborting.
+// legal reports whether one event leads from old's state to u's.
 func legal(old, u *ferry.Upload) bool {
 	if old == nil {
 		return u.State == ferry.StateDirty || u.State == ferry.StateSealed || u.State == ferry.StateAborting
@@ -61,11 +60,7 @@ func legal(old, u *ferry.Upload) bool {
 		return true
 	}
 	for e := ferry.EventOpened; e <= ferry.EventRetry; e++ {
-		next, err := old.State.Next(e)
-		if err != nil {
-			continue
-		}
-		if next == u.State || next == ferry.StateAborting && u.State == ferry.StateDiscarded {
+		if next, err := old.State.Next(e); err == nil && next == u.State {
 			return true
 		}
 	}

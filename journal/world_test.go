@@ -226,10 +226,12 @@ func rename(tx ferry.Tx, from, to ferry.Path, now int64) error {
 		return nil
 	}
 	in := tx.Inode(id)
+	requests := ferry.Requests(tx, in)
 	in.Path = to
 	tx.PutInode(in)
 	ferry.Unwant(tx, from.Key(), ferry.Known{}, now)
-	ferry.Want(tx, to.Key(), ferry.Known{}, ferry.Wanted{Kind: ferry.WantInode, Inode: id}, now)
+	k := ferry.Want(tx, to.Key(), ferry.Known{}, ferry.Wanted{Kind: ferry.WantInode, Inode: id}, now)
+	ferry.Follow(tx, k, requests)
 	return nil
 }
 
