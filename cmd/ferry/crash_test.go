@@ -151,10 +151,12 @@ func TestKillsOfEverythingDuringAndAfterCopy(t *testing.T) {
 }
 
 // life is the life of one daemon: it takes up the file that the last one left, or
-// a new one, and ends with a kill if more are wanted. It returns how many.
+// a new one. It ends with a kill while a file is new and, now and then, while the
+// rest of one is sent, if more are wanted. It returns how many.
 func (k *killer) life(round int, kill bool) int {
 	d := k.mount(k.bucket, k.mnt())
 	ended := make(chan struct{})
+	kill = kill && (k.file == "" || k.rnd.IntN(5) < 2)
 	if k.file == "" {
 		k.file, k.acked, k.kills, k.before = fmt.Sprintf("file-%d", round), false, 0, k.meter.sent.Load()
 		go func() {
