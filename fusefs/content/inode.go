@@ -24,10 +24,13 @@ type inode struct {
 	// writable says that gen may be written without asking the journal: we made or
 	// unsealed it and have not sealed it.
 	writable bool
-	file     StagingFile
-	base     *ferry.Version // nil: the staging file is the whole content
-	limit    int64          // how many bytes of base count
-	extents  *ferry.ExtentSet
+	// fresh says that gen was begun by a handle that is still open: it has never
+	// been sealed.
+	fresh   bool
+	file    StagingFile
+	base    *ferry.Version // nil: the staging file is the whole content
+	limit   int64          // how many bytes of base count
+	extents *ferry.ExtentSet
 
 	src *source // the object that holds the bytes while gen is ""
 
@@ -253,6 +256,7 @@ func (f *Files) useStaging(in *inode, r rows, file StagingFile) error {
 	in.gen, in.file = r.upload.Generation, file
 	in.base, in.limit, in.extents = r.upload.Base, r.upload.BaseLimit, r.extents
 	in.writable = r.upload.State.Writable()
+	in.fresh = in.writable
 	in.size, in.mtime = size, r.inode.Attr.Mtime
 	in.journaledSize, in.journaledMtime = r.inode.Size, in.mtime
 	in.loaded = true

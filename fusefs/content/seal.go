@@ -12,28 +12,43 @@ func (f *Files) journalAttrs(in *inode) error {
 	if !in.writable || in.size == in.journaledSize && in.mtime == in.journaledMtime {
 		return nil
 	}
+	mtime := in.mtime
 	err := f.o.Journal.Update(func(tx ferry.Tx) error {
 		row, err := f.o.Tree.Ensure(tx, in.id)
 		if err != nil {
 			return err
 		}
-		in.into(row)
+		mtime = in.into(row, tx.Upload(in.gen))
 		tx.PutInode(row)
 		return nil
 	})
 	if err == nil {
-		in.journaledSize, in.journaledMtime = in.size, in.mtime
+		in.journaledSize, in.journaledMtime = in.size, mtime
 	}
 	return err
 }
 
-// into puts size and times into the row.
-func (in *inode) into(row *ferry.Inode) {
+// into puts size and times into the row and returns the mtime that it has then.
+//
+// The metadata of a multipart upload is fixed when it is opened. If that was while
+// the file was being written for the first time, its mtime stays what it was then:
+// the time at which writing began. The time of the last write would cost a copy of
+// the whole object at the server.
+func (in *inode) into(row *ferry.Inode, u *ferry.Upload) int64 {
 	row.Size = in.size
-	if in.mtime != in.journaledMtime && row.Attr.Mtime != in.mtime {
-		row.Attr.Mtime, row.Attr.Ctime = in.mtime, in.mtime
-		row.AttrSeq++
+	if in.fresh && u != nil && u.State == ferry.StateStreaming {
+		return row.Attr.Mtime
 	}
+	if in.mtime != in.journaledMtime && row.Attr.Mtime != in.mtime {
+		touch(row, in.mtime)
+	}
+	return row.Attr.Mtime
+}
+
+// touch sets a row's mtime, Unix nanoseconds.
+func touch(row *ferry.Inode, mtime int64) {
+	row.Attr.Mtime, row.Attr.Ctime = mtime, mtime
+	row.AttrSeq++
 }
 
 // seal says that the content is final: it survives kill -9, and its upload may
@@ -48,7 +63,7 @@ func (f *Files) seal(in *inode) error {
 		in.size = size
 	}
 	var label Label
-	sealed := false
+	mtime, sealed := in.mtime, false
 	f.o.Crash("content.seal.before")
 	err := f.o.Journal.Update(func(tx ferry.Tx) error {
 		row, err := f.o.Tree.Ensure(tx, in.id)
@@ -59,7 +74,7 @@ func (f *Files) seal(in *inode) error {
 		if u == nil || row.Content != in.gen {
 			return internal("content.seal", "the generation being written is not the inode's content")
 		}
-		in.into(row)
+		mtime = in.into(row, u)
 		tx.PutInode(row)
 		u.Size, u.Path = in.size, row.Path
 		if u.State.Writable() && !row.Unlinked {
@@ -79,7 +94,7 @@ func (f *Files) seal(in *inode) error {
 		return err
 	}
 	f.o.Crash("content.seal.after")
-	in.journaledSize, in.journaledMtime = in.size, in.mtime
+	in.mtime, in.journaledSize, in.journaledMtime = mtime, in.size, mtime
 	if !sealed {
 		return nil
 	}
@@ -169,9 +184,8 @@ func (f *Files) recoverOne(u *ferry.Upload) error {
 		}
 		if in.Size != size {
 			// Written since its attributes were journaled, so its mtime is later too.
-			in.Attr.Mtime = max(in.Attr.Mtime, mtime)
 			in.Size = size
-			in.AttrSeq++
+			touch(in, max(in.Attr.Mtime, mtime))
 			tx.PutInode(in)
 		}
 		u.Size = size

@@ -139,8 +139,7 @@ func (f *Files) resize(in *inode, size int64, change func(*ferry.Upload)) error 
 		}
 		row.Size = size
 		if row.Attr.Mtime != in.mtime {
-			row.Attr.Mtime, row.Attr.Ctime = in.mtime, in.mtime
-			row.AttrSeq++
+			touch(row, in.mtime)
 		}
 		tx.PutInode(row)
 		in.journaledSize, in.journaledMtime = size, in.mtime

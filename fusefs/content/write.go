@@ -104,7 +104,9 @@ func (f *Files) makeWritable(in *inode, empty bool) error {
 			return err
 		}
 		if in.file != nil && in.gen == after.inode.Content {
-			in.writable = true
+			in.writable, in.fresh = true, false
+			in.mtime = after.inode.Attr.Mtime
+			in.journaledSize, in.journaledMtime = after.inode.Size, in.mtime
 			in.base, in.limit, in.extents = after.upload.Base, after.upload.BaseLimit, after.extents
 			in.publish()
 			return nil
@@ -113,14 +115,7 @@ func (f *Files) makeWritable(in *inode, empty bool) error {
 		if err != nil {
 			return err
 		}
-		mtime := in.mtime
-		if err := f.useStaging(in, after, file); err != nil {
-			return err
-		}
-		if in.mtime == 0 {
-			in.mtime = mtime
-		}
-		return nil
+		return f.useStaging(in, after, file)
 	}
 	return &ferry.Error{Op: "content.write", Kind: ferry.KindTransient, Msg: "the file keeps being stored"}
 }
@@ -139,6 +134,7 @@ func (f *Files) begin(tx ferry.Tx, row *ferry.Inode, empty bool) (rows, error) {
 		row.Size = v.Size
 	}
 	row.Content = u.Generation
+	touch(row, u.Since) // the upload may be opened long before the last write
 	tx.PutUpload(u)
 	tx.PutInode(row)
 	return r, nil
@@ -166,6 +162,7 @@ func (f *Files) unseal(tx ferry.Tx, row *ferry.Inode) (r rows, err error) {
 			return r, err
 		}
 		row.Size = u.Size
+		touch(row, time.Now().UnixNano())
 		tx.PutUpload(u)
 		tx.PutInode(row)
 	}
@@ -205,6 +202,7 @@ func (f *Files) clone(in *inode) error {
 			Base: u.Base, BaseLimit: u.BaseLimit, Truncating: -1, Since: time.Now().UnixNano(),
 		}
 		row.Content, row.Size = to, u.Size
+		touch(row, c.Since)
 		tx.PutUpload(c)
 		if u.Base != nil {
 			tx.SetExtents(to, tx.Extents(from).Clone())
