@@ -12,23 +12,32 @@ import (
 // An object that only an open, unlinked file still reads would hold up its name
 // for as long as the file is open, so it is copied away too.
 func cycleAt(tx ferry.Tx, k *ferry.KeyState, step ferry.Step) *ferry.Inode {
-	if step.Kind != ferry.StepWait || k.Wanted.Kind == ferry.WantAbsent && k.Upload == "" {
+	if step.Kind != ferry.StepWait {
 		return nil
 	}
 	self := k.Wanted.Inode
-	if k.Upload != "" {
+	switch {
+	case k.Upload != "":
 		u := tx.Upload(k.Upload)
 		if u == nil || u.State.Writable() || u.State == ferry.StateParked {
 			return nil
 		}
 		self = u.Inode
-	} else if in := tx.Inode(self); in == nil || in.Content != "" && !ready(tx, in.Content) {
-		return nil
+	case k.Wanted.Kind == ferry.WantAbsent:
+		// Part of a ring when a file and a directory were swapped: each name has
+		// to be gone before the other can be made.
+		if step.Waits == "" {
+			return nil
+		}
+	default:
+		if in := tx.Inode(self); in == nil || in.Content != "" && !ready(tx, in.Content) {
+			return nil
+		}
 	}
-	if step.Waits == "" {
-		return blockerOf(tx, k.Key, self)
+	in := blockerOf(tx, k.Key, self)
+	if in == nil || step.Waits == "" {
+		return in
 	}
-	least := k.Key
 	seen := map[ferry.ObjectKey]bool{k.Key: true}
 	for at := step.Waits; at != k.Key; {
 		if seen[at] {
@@ -43,15 +52,12 @@ func cycleAt(tx ferry.Tx, k *ferry.KeyState, step ferry.Step) *ferry.Inode {
 		if s.Kind != ferry.StepWait || s.Waits == "" {
 			return nil // it goes on by itself
 		}
-		if at < least && blockerOf(tx, at, next.Wanted.Inode) != nil {
-			least = at
+		if at < k.Key && blockerOf(tx, at, next.Wanted.Inode) != nil {
+			return nil // that one is broken
 		}
 		at = s.Waits
 	}
-	if least != k.Key {
-		return nil
-	}
-	return blockerOf(tx, k.Key, self)
+	return in
 }
 
 // ready reports whether a generation can be sent.
