@@ -115,7 +115,7 @@ func cloneKey(k *ferry.KeyState) *ferry.KeyState {
 	c := copyOf(k)
 	if c != nil {
 		c.Intent = copyOf(k.Intent)
-		c.After = slices.Clone(k.After)
+		c.After = append([]ferry.Request(nil), k.After...) // empty and none are the same
 	}
 	return c
 }
