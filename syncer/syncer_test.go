@@ -19,11 +19,11 @@ var scenarios = map[string]func(w *world, rest func()){
 		w.write("b/c", nil)
 	},
 	"parts": func(w *world, rest func()) {
-		w.write("big", pattern(17*mib, 1))
+		w.write("big", pattern(9*mib, 1))
 		rest()
 		w.edit("big", 3*mib, []byte("changed"))
 		rest()
-		w.edit("big", 17*mib, []byte("appended"))
+		w.edit("big", 9*mib, []byte("appended"))
 	},
 	"edit": func(w *world, rest func()) {
 		w.write("a", []byte("hello, world"))

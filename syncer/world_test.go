@@ -13,7 +13,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"ferry"
@@ -23,7 +22,7 @@ import (
 // changes rows as the tree and the open files do, and remembers what the bucket
 // must hold in the end.
 type world struct {
-	t       testing.TB
+	t       tester
 	j       *memJournal
 	r       *memRemote
 	staging *memStaging
@@ -35,7 +34,8 @@ type world struct {
 	died    chan struct{} // the process is to be killed: until then no request is answered
 
 	files map[ferry.Path]*modelFile
-	kept  map[ferry.ObjectKey][]byte // what else the bucket must hold
+	stale map[ferry.ObjectKey]ferry.Known // what the user saw, if it is not what is there
+	kept  map[ferry.ObjectKey][]byte      // what else the bucket must hold
 }
 
 type modelFile struct {
@@ -45,11 +45,22 @@ type modelFile struct {
 	target string
 }
 
-func newWorld(t testing.TB) *world {
+// tester is what testing.T and rapid.T share.
+type tester interface {
+	Helper()
+	Cleanup(func())
+	Error(...any)
+	Errorf(string, ...any)
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+func newWorld(t tester) *world {
 	w := &world{
 		t: t, j: newMemJournal(), r: newMemRemote(), staging: newMemStaging(), gens: ferry.NewGenerations(),
 		died:  make(chan struct{}, 1),
 		files: map[ferry.Path]*modelFile{}, kept: map[ferry.ObjectKey][]byte{},
+		stale: map[ferry.ObjectKey]ferry.Known{},
 	}
 	t.Cleanup(func() {
 		if w.stop != nil {
@@ -114,6 +125,9 @@ func now() int64 { return time.Now().UnixNano() }
 
 // seen is what a listing tells of key.
 func (w *world) seen(key ferry.ObjectKey) ferry.Known {
+	if known, ok := w.stale[key]; ok {
+		return known
+	}
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()
 	if o, ok := w.r.objects[key]; ok {
@@ -269,9 +283,7 @@ func (w *world) scrub(g ferry.Generation) {
 		b := w.staging.files[g]
 		for _, r := range tx.Extents(g).Runs(ferry.Extent{Length: int64(len(b))}) {
 			if !r.In {
-				for i := r.Offset; i < r.End(); i++ {
-					b[i] = 0xEE
-				}
+				copy(b[r.Offset:r.End()], bytes.Repeat([]byte{0xEE}, int(r.Length)))
 			}
 		}
 		return nil
@@ -448,6 +460,35 @@ func (w *world) foreign(key ferry.ObjectKey, body string) {
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()
 	w.r.store(key, []byte(body), etagOf([]byte(body)), ferry.PutOptions{Headers: map[string]string{"Content-Type": "text/plain"}})
+}
+
+// overtake is foreign behind the user's back: what the user saw of key stays.
+func (w *world) overtake(key ferry.ObjectKey, body string) {
+	w.stale[key] = w.seen(key)
+	w.foreign(key, body)
+}
+
+// remove deletes an object as another client does.
+func (w *world) remove(key ferry.ObjectKey) {
+	w.stale[key] = w.seen(key)
+	w.r.mu.Lock()
+	defer w.r.mu.Unlock()
+	delete(w.r.objects, key)
+}
+
+// body returns what the bucket holds at key, "" and false if nothing.
+func (w *world) body(key ferry.ObjectKey) (string, bool) {
+	w.r.mu.Lock()
+	defer w.r.mu.Unlock()
+	o, ok := w.r.objects[key]
+	return string(o.body), ok
+}
+
+// requests returns how many requests of that name were sent.
+func (w *world) requests(api string) int {
+	w.r.mu.Lock()
+	defer w.r.mu.Unlock()
+	return w.r.requests[api]
 }
 
 // pattern returns n bytes that differ from place to place and from seed to seed.

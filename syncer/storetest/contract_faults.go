@@ -293,8 +293,8 @@ func testCutPut(t *testing.T, s *suite) {
 	r, proxy := s.behind(t)
 	old := content(1000, 1)
 	put(t, r, "k", old)
-	for _, size := range []int{1000, 3 * mib} {
-		for _, at := range []int64{0, 1, 500} {
+	for _, size := range []int{40_000, 3 * mib} {
+		for _, at := range []int64{0, 20_000, int64(size) - 1} {
 			proxy.Clear()
 			proxy.Add(Fault{Method: http.MethodPut, CutSent: true, CutAt: at})
 			b := content(size, 2)
@@ -330,11 +330,15 @@ func testBadSource(t *testing.T, s *suite) {
 
 // guardedSource knows whether it may still be read.
 type guardedSource struct {
+	reads  atomic.Int32
 	closed atomic.Bool
 	late   atomic.Bool
 }
 
 func (g *guardedSource) ReadAt(p []byte, _ int64) (int, error) {
+	if g.reads.Add(1) > 16 { // slowly, once it is under way
+		time.Sleep(2 * time.Millisecond)
+	}
 	if g.closed.Load() {
 		g.late.Store(true)
 	}
@@ -346,22 +350,22 @@ func (g *guardedSource) ReadAt(p []byte, _ int64) (int, error) {
 func testSourceAfterReturn(t *testing.T, s *suite) {
 	r, proxy := s.behind(t)
 	proxy.Add(Fault{Method: http.MethodPut, Match: PathHas("/refused"), Refuse: true})
-	proxy.Add(Fault{Method: http.MethodPut, Match: PathHas("/early"), Status: 503})
+	proxy.Add(Fault{Method: http.MethodPut, Match: PathHas("/early"), Delay: 20 * time.Millisecond, DropAnswer: true})
 	for i := range 10 {
 		for _, key := range []ferry.ObjectKey{"cancelled", "refused", "early"} {
 			g := &guardedSource{}
 			ctx, cancel := context.WithCancel(t.Context())
 			if key == "cancelled" {
-				time.AfterFunc(time.Duration(i)*time.Millisecond, cancel)
+				time.AfterFunc(time.Duration(10+i)*time.Millisecond, cancel)
 			}
-			_, err := r.Put(ctx, key, g, 64*mib, ferry.PutOptions{})
+			_, err := r.PutPart(ctx, key, "no-such-upload", 1, g, ferry.Extent{Length: 64 * mib})
 			g.closed.Store(true)
 			if err == nil {
 				t.Errorf("%s: no error", key)
 			}
 			cancel()
 			if g.late.Load() {
-				t.Errorf("%s: the body was read after Put had returned", key)
+				t.Errorf("%s: the body was read after PutPart had returned", key)
 			}
 		}
 	}
