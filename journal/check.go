@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"ferry"
 )
@@ -25,6 +26,16 @@ type checker struct {
 	tx   ferry.Tx
 	raw  *tx
 	errs []error
+	left int // rows that may still be looked at
+}
+
+// openRows is how many rows a start looks at: it must not take long.
+const openRows = 50_000
+
+// more counts a row and reports whether it is to be looked at.
+func (c *checker) more() bool {
+	c.left--
+	return c.left >= 0
 }
 
 // maxFaults is enough to see what is wrong.
@@ -40,7 +51,10 @@ func (c *checker) bad(key, format string, args ...any) {
 
 // checkRows checks the rows; deep also looks at the staging files.
 func checkRows(j *Journal, deep bool) error {
-	c := &checker{}
+	c := &checker{left: openRows}
+	if deep {
+		c.left = math.MaxInt
+	}
 	err := j.View(func(ftx ferry.Tx) error {
 		c.tx = ftx
 		c.raw, _ = ftx.(*tx)
@@ -59,6 +73,9 @@ func checkRows(j *Journal, deep bool) error {
 
 func (c *checker) inodes() {
 	for in := range c.tx.Inodes() {
+		if !c.more() {
+			return
+		}
 		name := string(in.Path)
 		if in.Kind < ferry.File || in.Kind > ferry.Symlink {
 			c.bad(name, "inode %d is of kind %d", in.ID, in.Kind)
@@ -100,6 +117,9 @@ func (c *checker) refers(k ferry.ObjectKey, id ferry.InodeID) bool {
 // indexes checks that every row of an index leads to a row that says the same.
 func (c *checker) indexes() {
 	for p, id := range c.tx.Paths("") {
+		if !c.more() {
+			return
+		}
 		if in := c.tx.Inode(id); in == nil || in.Unlinked || in.Path != p {
 			c.bad(string(p), "the index of paths leads to inode %d, which is not there", id)
 		}
@@ -107,25 +127,28 @@ func (c *checker) indexes() {
 	c.raw.prefix(string(byte(tableRefs)), func(_ rows, key string, _ []byte) bool {
 		if len(key) < 10 {
 			c.bad(key, "a malformed row in the index of remote objects")
-			return true
+			return c.more()
 		}
 		k, id := ferry.ObjectKey(key[1:len(key)-9]), ferry.InodeID(tail64(key))
 		if in := c.tx.Inode(id); in == nil || in.Remote == nil || in.Remote.Key != k {
 			c.bad(string(k), "the index of remote objects leads to inode %d, whose object is elsewhere", id)
 		}
-		return true
+		return c.more()
 	})
 	c.raw.prefix(string(byte(tableWork)), func(_ rows, key string, _ []byte) bool {
 		since, k, ok := parseWorkKey(key)
 		if ks := c.tx.Key(k); !ok || ks == nil || ks.Since != since {
 			c.bad(string(k), "the index of work has a row that its key does not know")
 		}
-		return true
+		return c.more()
 	})
 }
 
 func (c *checker) keys() {
 	for k := range c.tx.Keys("") {
+		if !c.more() {
+			return
+		}
 		name := string(k.Key)
 		if k.Idle() {
 			c.bad(name, "the key has a row and nothing to do")
@@ -158,6 +181,9 @@ func (c *checker) keys() {
 
 func (c *checker) uploads() {
 	for u := range c.tx.Uploads() {
+		if !c.more() {
+			return
+		}
 		name := string(u.Path)
 		if u.State < ferry.StateDirty || u.State.Final() {
 			c.bad(name, "upload %s has a row and is %s", u.Generation, u.State)

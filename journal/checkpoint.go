@@ -13,6 +13,7 @@ import (
 	"ferry"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 const (
@@ -86,7 +87,7 @@ func openCheckpoint(path string) (c *checkpoint, err error) {
 		_ = guard(c.db.Close)
 	}
 	switch {
-	case errors.Is(err, bolt.ErrTimeout):
+	case errors.Is(err, berrors.ErrTimeout):
 		return nil, &ferry.Error{Op: "journal.open", Key: path, Kind: ferry.KindBusy, Msg: "another process has the journal open", Err: err}
 	case errors.Is(err, syscall.ENOSPC):
 		return nil, &ferry.Error{Op: "journal.open", Key: path, Kind: ferry.KindNoSpace, Err: err, Hint: "free some space on the disk with the state directory"}

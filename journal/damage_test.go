@@ -101,7 +101,7 @@ func haveClosedFiles(t testing.TB, j *journal.Journal, paths []ferry.Path) {
 			b, err := io.ReadAll(io.NewSectionReader(f, e.Offset, e.Length))
 			f.Close()
 			if err != nil || !slices.Equal(b, fill(u.Generation, e)) {
-				return fmt.Errorf("%q has other bytes (%v)", p, err)
+				return fmt.Errorf("%q has other bytes (%w)", p, err)
 			}
 		}
 		return nil

@@ -305,6 +305,11 @@ func (j *Journal) recover(lost bool) error {
 	if err != nil {
 		return err
 	}
+	if j.report.Dropped > 0 {
+		if err := j.settleSizes(); err != nil {
+			return err
+		}
+	}
 	if err := j.queueOrphans(); err != nil {
 		return err
 	}
@@ -314,6 +319,33 @@ func (j *Journal) recover(lost bool) error {
 		j.report.Damage = append(j.report.Damage, err.Error())
 	}
 	return nil
+}
+
+// settleSizes is for a power cut that took back that a closed file was opened
+// again: its staging file may already be longer or shorter than its row says. It
+// is closed as it is.
+func (j *Journal) settleSizes() error {
+	return j.Update(func(tx ferry.Tx) error {
+		for u := range tx.Uploads() {
+			if u.Base != nil || !u.State.NeedsBytes() || u.State.Writable() || u.State == ferry.StateCompleting || u.Truncating >= 0 {
+				continue
+			}
+			size, err := j.store.SizeOf(u.Generation)
+			if err != nil {
+				return err
+			}
+			if size == u.Size {
+				continue
+			}
+			u.Size = size
+			tx.PutUpload(u)
+			if in := tx.Inode(u.Inode); in != nil && in.Content == u.Generation {
+				in.Size = size
+				tx.PutInode(in)
+			}
+		}
+		return nil
+	})
 }
 
 // queueOrphans frees the staging files that no row needs, once what is replayed

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -219,16 +220,16 @@ func (s *salvager) read(g ferry.Generation) (c candidate, err error) {
 	if err != nil {
 		return c, err
 	}
-	defer f.Close()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	if c.size, err = f.Size(); err != nil {
 		return c, err
 	}
 	if c.mtime, err = f.Mtime(); err != nil {
 		return c, err
 	}
-	c.label, err = f.ReadLabel()
-	if err != nil || c.label != nil && c.label.Path.Key().Check() != nil {
-		c.label = nil // a damaged label is none
+	label, err := f.ReadLabel()
+	if err == nil && label != nil && label.Path.Key().Check() == nil {
+		c.label = label // a damaged one is none
 	}
 	if c.label != nil {
 		c.label.Generation = g

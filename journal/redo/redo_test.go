@@ -171,6 +171,29 @@ func TestRelease(t *testing.T) {
 	}
 }
 
+// TestBarrierOfADeadSegment: records that were lost and numbered anew are not
+// behind a barrier because the lost ones were.
+func TestBarrierOfADeadSegment(t *testing.T) {
+	dir := t.TempDir()
+	l, _, _ := start(t, options(dir, "a"), 0)
+	add(t, l, 0, 60)
+	barrier(t, l)
+	for n := l.Segments(); l.Segments() == n; {
+		add(t, l, 60, 61) // until a header carries the barrier
+	}
+	if err := os.Truncate(filepath.Join(dir, fileName(1)), headerSize+5*40); err != nil {
+		t.Fatal(err)
+	}
+	l, scan, all := start(t, options(dir, "a"), 0)
+	n := len(all)
+	if len(scan.Damage) == 0 || n > 10 {
+		t.Fatalf("%d records, %+v", n, scan)
+	}
+	add(t, l, n, n+5)
+	_, _, all = start(t, options(dir, "b"), 0) // a power cut
+	isRange(t, all, 0, n)
+}
+
 func TestMissingSegment(t *testing.T) {
 	dir := t.TempDir()
 	l, _, _ := start(t, options(dir, "a"), 0)

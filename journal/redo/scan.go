@@ -171,8 +171,8 @@ func (s *Scan) list(o Options) error {
 func (s *Scan) barriers(o Options) error {
 	for i := range s.segments {
 		seg := &s.segments[i]
-		if seg.head.first == 0 {
-			continue
+		if seg.head.first == 0 || seg.head.first >= seg.limit {
+			continue // what a dead segment knew is not so any more
 		}
 		s.Barrier = max(s.Barrier, seg.head.barrier)
 		_, _, err := seg.read(o, 0, func(r Record) error {
