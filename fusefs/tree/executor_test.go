@@ -33,6 +33,33 @@ type executor struct {
 	die func(point string) bool
 }
 
+// update is an Update in which the tree learns of each object before the row that
+// spoke for it is gone, as cmd/ferry wires it.
+func (x *executor) update(fn func(ferry.Tx) error) error {
+	return x.j.Update(func(tx ferry.Tx) error { return fn(learningTx{tx, x}) })
+}
+
+type learningTx struct {
+	ferry.Tx
+	x *executor
+}
+
+func (l learningTx) DeleteInode(id ferry.InodeID) {
+	if in := l.Inode(id); in != nil && !in.Unlinked && in.Settled() {
+		if o, ok := l.x.b.get(in.Key()); ok {
+			l.x.t.Settled(in.Key(), o.Object)
+		}
+	}
+	l.Tx.DeleteInode(id)
+}
+
+func (l learningTx) PutKey(k *ferry.KeyState) {
+	if k.Idle() && k.Known.Presence == ferry.Absent {
+		l.x.t.Removed(k.Key)
+	}
+	l.Tx.PutKey(k)
+}
+
 // content returns the bytes of a generation.
 func (x *executor) content(u *ferry.Upload) (string, error) {
 	s := x.bytes[u.Generation]
@@ -112,7 +139,7 @@ func (x *executor) step(n int) (did string, err error) {
 }
 
 func (x *executor) abort(u *ferry.Upload) error {
-	return x.j.Update(func(tx ferry.Tx) (err error) {
+	return x.update(func(tx ferry.Tx) (err error) {
 		if u.State, err = u.State.Next(ferry.EventAborted); err != nil {
 			return err
 		}
@@ -126,7 +153,7 @@ func (x *executor) abort(u *ferry.Upload) error {
 }
 
 func (x *executor) done(k *ferry.KeyState) error {
-	return x.j.Update(func(tx ferry.Tx) error {
+	return x.update(func(tx ferry.Tx) error {
 		if k.Wanted.Kind == ferry.WantInode {
 			ferry.CloseIfSettled(tx, tx.Inode(k.Wanted.Inode))
 			return nil
@@ -141,7 +168,7 @@ func (x *executor) done(k *ferry.KeyState) error {
 // multipart upload.
 func (x *executor) begin(k *ferry.KeyState, s ferry.Step, n int) error {
 	if u := s.Upload; u != nil && n%2 == 0 {
-		return x.j.Update(func(tx ferry.Tx) (err error) {
+		return x.update(func(tx ferry.Tx) (err error) {
 			if u.State == ferry.StateSealed {
 				if u.State, err = u.State.Next(ferry.EventOpened); err != nil {
 					return err
@@ -184,7 +211,7 @@ func (x *executor) commit(k *ferry.KeyState, u *ferry.Upload, in *ferry.Inode, i
 	if x.die("before intent") {
 		return nil
 	}
-	if err := x.j.Update(func(tx ferry.Tx) (err error) {
+	if err := x.update(func(tx ferry.Tx) (err error) {
 		if u != nil {
 			if u.State, err = u.State.Next(ferry.EventCommitting); err != nil {
 				return err
@@ -213,11 +240,7 @@ func (x *executor) commit(k *ferry.KeyState, u *ferry.Upload, in *ferry.Inode, i
 }
 
 func (x *executor) stored(key ferry.ObjectKey, intent ferry.Intent, o ferry.Object) error {
-	x.t.Settled(key, o)
-	if x.die("settled") {
-		return nil
-	}
-	return x.j.Update(func(tx ferry.Tx) error { ferry.Stored(tx, key, intent, o.Version); return nil })
+	return x.update(func(tx ferry.Tx) error { ferry.Stored(tx, key, intent, o.Version); return nil })
 }
 
 // settle learns what became of a request.
@@ -227,7 +250,7 @@ func (x *executor) settle(k *ferry.KeyState) error {
 			return x.rebind(k, o.Version)
 		}
 		k.Intent = nil
-		return x.j.Update(func(tx ferry.Tx) error { tx.PutKey(k); return nil })
+		return x.update(func(tx ferry.Tx) error { tx.PutKey(k); return nil })
 	}
 	if o, ok := x.b.get(k.Key); ok && o.Generation == k.Intent.Generation {
 		return x.stored(k.Key, *k.Intent, o.Object)
@@ -237,7 +260,7 @@ func (x *executor) settle(k *ferry.KeyState) error {
 
 // refused takes an intent back that made no object.
 func (x *executor) refused(k *ferry.KeyState) error {
-	return x.j.Update(func(tx ferry.Tx) (err error) {
+	return x.update(func(tx ferry.Tx) (err error) {
 		if u := tx.Upload(k.Intent.Generation); u != nil {
 			event := ferry.EventLost
 			if k.Intent.Kind == ferry.IntentComplete {
@@ -289,7 +312,7 @@ func (x *executor) move(k *ferry.KeyState, s ferry.Step) error {
 		return err
 	}
 	k.Intent = &intent
-	if err := x.j.Update(func(tx ferry.Tx) error { tx.PutKey(k); return nil }); err != nil || x.die("request") {
+	if err := x.update(func(tx ferry.Tx) error { tx.PutKey(k); return nil }); err != nil || x.die("request") {
 		return err
 	}
 	meta, headers, err := ferry.EncodeMetadata(in, intent.Generation)
@@ -315,11 +338,7 @@ func (x *executor) delete(k *ferry.KeyState) error {
 	if x.die("answer") {
 		return nil
 	}
-	x.t.Removed(k.Key)
-	if x.die("removed") {
-		return nil
-	}
-	return x.j.Update(func(tx ferry.Tx) error { ferry.Gone(tx, k.Key); return nil })
+	return x.update(func(tx ferry.Tx) error { ferry.Gone(tx, k.Key); return nil })
 }
 
 // wait breaks a cycle of waiting keys: what lies at k is copied aside.
@@ -350,7 +369,7 @@ func (x *executor) wait(k *ferry.KeyState) (did string, err error) {
 	}
 	x.asides++
 	k.Intent = &ferry.Intent{Kind: ferry.IntentAside, Dest: ferry.ObjectKey(fmt.Sprintf(".ferry/aside/%d", x.asides))}
-	if err := x.j.Update(func(tx ferry.Tx) error { tx.PutKey(k); return nil }); err != nil || x.die("request") {
+	if err := x.update(func(tx ferry.Tx) error { tx.PutKey(k); return nil }); err != nil || x.die("request") {
 		return "aside", err
 	}
 	o, ok := x.b.get(k.Key)
@@ -366,7 +385,7 @@ func (x *executor) wait(k *ferry.KeyState) (did string, err error) {
 
 // rebind lets the inodes whose bytes were at k have them at v.
 func (x *executor) rebind(k *ferry.KeyState, v ferry.Version) error {
-	return x.j.Update(func(tx ferry.Tx) error {
+	return x.update(func(tx ferry.Tx) error {
 		for id := range tx.Refs(k.Key) {
 			if in := tx.Inode(id); k.Wanted.Inode != id {
 				for u := range tx.Uploads() {

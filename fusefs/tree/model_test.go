@@ -143,9 +143,9 @@ func shorten(s setting, ops []op) []op {
 // TestModel drives a tree, its journal and its bucket with random operations
 // beside a model of a POSIX file system.
 func TestModel(t *testing.T) {
-	seeds := uint64(3000)
+	seeds := uint64(120)
 	if testing.Short() {
-		seeds = 40
+		seeds = 30
 	}
 	for i, s := range settings {
 		t.Run(fmt.Sprintf("page=%d,metadata=%v,large=%d", s.page, s.metadata, s.maxDir), func(t *testing.T) {
