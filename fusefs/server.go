@@ -92,6 +92,7 @@ func Mount(ctx context.Context, o Options) (*Server, error) {
 			Hint: "is /dev/fuse there, and fusermount3 installed? --allow-other needs user_allow_other in /etc/fuse.conf",
 		}
 	}
+	tuneReadAhead(mountpoint, o.Log)
 	ctx, s.watch = context.WithCancel(ctx)
 	fs.wg.Go(func() { fs.watchdog(ctx) })
 	return s, nil

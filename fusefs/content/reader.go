@@ -14,9 +14,11 @@ import (
 const (
 	// windowMax is how far ahead of a sequential reader is fetched.
 	windowMax = 32 << 20
-	// slack is how far a read may lie before or after the last one and still count
-	// as sequential: the kernel sends several at a time, in any order.
-	slack = 1 << 20
+	// slack is how far a read may lie after the furthest one and still count as
+	// sequential, behind how far before it: the kernel sends several of up to 1 MiB
+	// at a time, in any order.
+	slack  = 1 << 20
+	behind = 4 << 20
 	// keepRandom is how many blocks a reader keeps that reads around.
 	keepRandom = 8
 	// idleAfter is when the blocks of a reader that nobody asks are dropped.
@@ -227,7 +229,7 @@ func (r *reader) needNow(off, length int64, spare *[]byte) (b *block, least int6
 // the last ones were. r.mu must be held.
 func (r *reader) observe(off, length int64) bool {
 	end := off + length
-	if r.next >= 0 && off >= r.next-slack && off <= r.next+max(slack, r.window) {
+	if r.next >= 0 && off >= r.next-behind && off <= r.next+max(slack, r.window) {
 		r.next = max(r.next, end)
 		return r.next-r.run > blockMin
 	}
@@ -339,7 +341,7 @@ func (r *reader) beginIn(buf []byte, e ferry.Extent, ahead bool) *block {
 func (r *reader) prune() {
 	keep := r.blocks[:0]
 	for _, b := range r.blocks {
-		if r.window > 0 && (b.End() < r.next-slack || b.Offset > r.next+2*windowMax) {
+		if r.window > 0 && (b.End() < r.next-behind || b.Offset > r.next+2*windowMax) {
 			b.cancel()
 			b.drop()
 			continue
