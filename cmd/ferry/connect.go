@@ -27,6 +27,7 @@ const (
 	askPatience     = 10 * time.Second
 	offlinePatience = 3 * time.Second
 	probeTimeout    = 60 * time.Second
+	probeTries      = 4
 )
 
 // remoteOptions are the mount's options in the words of s3remote.
@@ -124,6 +125,10 @@ func probe(ctx context.Context, c *mountConfig, r *s3remote.Remote, remembered *
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	caps, err := r.Probe(ctx)
+	for try := 1; try < probeTries && ferry.IsKind(err, ferry.KindTransient) && ctx.Err() == nil; try++ {
+		log.Info("the probe broke off and is made again", "err", err)
+		caps, err = r.Probe(ctx)
+	}
 	switch {
 	case err == nil:
 		log.Info("server probed", "server", caps.Server, "conditional_put", caps.ConditionalPut, "conditional_finish", caps.ConditionalFinish,

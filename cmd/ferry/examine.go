@@ -2,15 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"ferry"
 	"ferry/journal"
@@ -44,10 +40,12 @@ func examineUnmounted(ctx context.Context, c *mountConfig, log *slog.Logger, reb
 
 // journal opens the journal, which recovers it, and checks it.
 func (r *report) journal(c *mountConfig, log *slog.Logger, rebuild bool) (err error) {
-	if rebuild {
-		if err := setAsideJournal(c.StateDir); err != nil {
-			return err
+	if _, err := os.Lstat(filepath.Join(c.StateDir, checkpointFile)); rebuild && err == nil {
+		rep, err := journal.Rebuild(journalOptions(c, log))
+		if err != nil {
+			return journalError(err)
 		}
+		r.recovered(rep)
 	}
 	j, err := openJournal(c, log)
 	if err != nil {
@@ -114,25 +112,6 @@ func (r *report) server(ctx context.Context, c *mountConfig, log *slog.Logger) e
 	}
 	r.capabilities(remote.Capabilities())
 	r.keys(ctx, remote)
-	return nil
-}
-
-// setAsideJournal renames journal.db, so that opening brings back what log and
-// staging hold. A running daemon is not disturbed: the lock is asked for.
-func setAsideJournal(dir string) error {
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return coded(exitFailed, fmt.Errorf("the state directory cannot be locked: %w", err))
-	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return refuse(exitLocked, "unmount first", "the state directory %s is in use by a daemon", dir)
-	}
-	db := filepath.Join(dir, "journal.db")
-	aside := db + ".damaged-" + now().UTC().Format("20060102T150405.000")
-	if err := os.Rename(db, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return coded(exitFailed, err)
-	}
 	return nil
 }
 

@@ -122,12 +122,15 @@ func sentence(err error) string {
 	if errors.Is(err, context.Canceled) {
 		return "interrupted"
 	}
-	for {
-		e, ok := err.(*exitError) //nolint:errorlint // only the outermost is taken off
-		if !ok {
-			break
+	if e, ok := errors.AsType[*exitError](err); ok {
+		err = e.err // without the name of the unit that it came through
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the outermost is what prints
+		var texts []string
+		for _, e := range many.Unwrap() {
+			texts = append(texts, sentence(e))
 		}
-		err = e.err
+		return strings.Join(texts, " ")
 	}
 	e, ok := err.(*ferry.Error) //nolint:errorlint // what wraps it would be lost
 	if !ok {

@@ -135,6 +135,9 @@ func (m *mount) askServer(ctx context.Context) (err error) {
 
 // openJournal locks the state directory and reads what survived.
 func (m *mount) openJournal(context.Context) (err error) {
+	if m.state.lost {
+		m.log.Error("journal.db is gone from the state directory: it is made anew of what log and staging hold")
+	}
 	if m.journal, err = openJournal(m.c, m.log); err != nil {
 		return err
 	}
@@ -183,8 +186,11 @@ func (m *mount) serveControl() (err error) {
 		Name: m.c.Name, PID: os.Getpid(), Socket: filepath.Join(m.c.StateDir, socketFile),
 		Mountpoint: m.c.Mountpoint, StateDir: m.c.StateDir,
 	})
-	if err != nil {
+	if ferry.IsKind(err, ferry.KindBusy) {
 		return coded(exitLocked, err)
+	}
+	if err != nil {
+		return err
 	}
 	m.onClose(func() error { remove(); return nil })
 	if m.control, err = control.NewServer(filepath.Join(m.c.StateDir, socketFile), m.daemon, m.log); err != nil {

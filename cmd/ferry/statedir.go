@@ -12,9 +12,10 @@ import (
 
 // The wiring's own files in the state directory; the journal has more.
 const (
-	identityFile = "identity.json" // written by the journal
-	socketFile   = "control.sock"
-	logFile      = "ferry.log"
+	identityFile   = "identity.json" // written by the journal
+	checkpointFile = "journal.db"    // the same
+	socketFile     = "control.sock"
+	logFile        = "ferry.log"
 	// stagingFloor is the least free space to mount with: the journal's ballast
 	// and a few parts.
 	stagingFloor = 256 << 20
@@ -25,6 +26,8 @@ type stateDir struct {
 	path string
 	// used says that a journal was opened in it before.
 	used bool
+	// lost says that journal.db is not there.
+	lost bool
 	// unsafe is a warning if the file system's promises are not known.
 	unsafe string
 }
@@ -48,6 +51,7 @@ func prepareStateDir(c *mountConfig) (*stateDir, error) {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, coded(exitFailed, fmt.Errorf("the state directory cannot be read: %w", err))
 	}
+	s.lost = checkpointLost(s.path)
 	// A mount that is full of staged bytes must come up to send them.
 	free, err := freeBytes(s.path)
 	if err != nil {
@@ -58,6 +62,27 @@ func prepareStateDir(c *mountConfig) (*stateDir, error) {
 			"there are %s free for staging in %s, and %s are needed", formatSize(free), s.path, formatSize(stagingFloor))
 	}
 	return s, nil
+}
+
+// checkpointLost reports whether journal.db is gone although a journal was there:
+// then staging may hold what is nowhere else, and a new journal would free it.
+func checkpointLost(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, checkpointFile))
+	_, errID := os.Lstat(filepath.Join(dir, identityFile))
+	return errors.Is(err, fs.ErrNotExist) && errID == nil
+}
+
+// markLost tells the journal that it is not new: it takes a file set aside, with
+// no journal.db beside it, for the sign that one was lost.
+func markLost(dir string) error {
+	if !checkpointLost(dir) {
+		return nil
+	}
+	name := filepath.Join(dir, checkpointFile+".damaged-missing")
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		return coded(exitFailed, fmt.Errorf("the state directory cannot be written: %w", err))
+	}
+	return nil
 }
 
 // stagingMax is the staging budget: as given, or half of what is free and in use

@@ -19,11 +19,18 @@ import (
 	"ferry/syncer"
 )
 
+func journalOptions(c *mountConfig, log *slog.Logger) journal.Options {
+	return journal.Options{
+		Dir: c.StateDir, Identity: c.identity(), UnsafeFS: c.UnsafeFS, Log: log.With("part", "journal"), Crash: crashpoint.Here,
+	}
+}
+
 // openJournal locks and opens the state directory. A daemon that is just ending
 // gets a moment to give it back.
 func openJournal(c *mountConfig, log *slog.Logger) (*journal.Journal, error) {
-	o := journal.Options{
-		Dir: c.StateDir, Identity: c.identity(), UnsafeFS: c.UnsafeFS, Log: log.With("part", "journal"), Crash: crashpoint.Here,
+	o := journalOptions(c, log)
+	if err := markLost(c.StateDir); err != nil {
+		return nil, err
 	}
 	for deadline := time.Now().Add(2 * time.Second); ; {
 		j, err := journal.Open(o)

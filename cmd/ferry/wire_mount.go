@@ -11,6 +11,8 @@ import (
 	"ferry"
 	"ferry/fusefs"
 	"ferry/service"
+
+	"golang.org/x/sys/unix"
 )
 
 // detachPatience is how long a mount that was taken away under a program's feet
@@ -25,6 +27,9 @@ type kernel struct {
 	mu     sync.Mutex
 	server *fusefs.Server // nil until it is mounted
 	served chan struct{}  // closed when nothing is asked any more
+
+	unmounting sync.Mutex // one unmount at a time
+	detached   bool       // guarded by unmounting
 }
 
 // makeMount prepares the unit that mounts and serves.
@@ -96,6 +101,11 @@ func (k *kernel) unmount(force bool) error {
 		return nil
 	default:
 	}
+	k.unmounting.Lock()
+	defer k.unmounting.Unlock()
+	if k.detached {
+		return nil
+	}
 	err := s.Unmount()
 	if err == nil {
 		<-k.served
@@ -104,15 +114,17 @@ func (k *kernel) unmount(force bool) error {
 	if !force {
 		return err
 	}
-	k.m.log.Warn("the mount is taken away although a program uses it", "err", err)
+	k.m.log.Warn("the mount is taken away although a program uses it: that program gets errors, what it wrote is kept")
+	// Root can end the connection, so that handles are released and sealed here.
+	// Else that happens at the next start.
+	_ = unix.Unmount(s.Mountpoint(), unix.MNT_FORCE) // EBUSY, and the connection is cut all the same
 	if err := s.Detach(); err != nil {
 		return err
 	}
+	k.detached = true
 	select {
 	case <-k.served:
 	case <-time.After(detachPatience):
-		// Who still has a file open gets errors once this process has ended. What it
-		// wrote is in staging, and is sealed at the next start.
 	}
 	return nil
 }

@@ -160,7 +160,7 @@ func (c *counting) Read(ctx context.Context, h *content.Handle, p []byte, off in
 
 // mount mounts a new state directory over b and takes all away when the test ends.
 // Every journal is checked when it closes, and no read buffer may be left.
-func mount(t testing.TB, b *bucket) *mounted {
+func mount(t testing.TB, b *bucket, change ...func(*fusefs.Options)) *mounted {
 	t.Helper()
 	if b == nil {
 		b = &bucket{}
@@ -195,7 +195,11 @@ func mount(t testing.TB, b *bucket) *mounted {
 		}
 	}
 	m := &mounted{dir: t.TempDir(), bucket: b, journal: j, files: files, fs: &counting{Content: files}}
-	server, err = fusefs.Mount(ctx, fusefs.Options{Mountpoint: m.dir, Tree: tr, Content: m.fs, Journal: j, Log: log})
+	o := fusefs.Options{Mountpoint: m.dir, Tree: tr, Content: m.fs, Journal: j, Log: log}
+	for _, fn := range change {
+		fn(&o)
+	}
+	server, err = fusefs.Mount(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}
