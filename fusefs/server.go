@@ -107,8 +107,11 @@ func mount(fs *rawFS, mountpoint string, o Options) (*fuse.Server, error) {
 		// Without these the kernel asks for security.capability before every WRITE.
 		IgnoreSecurityLabels: true,
 		ExtraCapabilities:    fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_ATOMIC_O_TRUNC,
-		Debug:                o.Debug,
-		Logger:               slog.NewLogLogger(o.Log.Handler(), slog.LevelInfo),
+		// Pages are ours to drop: at open, if the content is another one. By itself the
+		// kernel would drop them after every write, because the mtime is another one.
+		ExplicitDataCacheControl: true,
+		Debug:                    o.Debug,
+		Logger:                   slog.NewLogLogger(o.Log.Handler(), slog.LevelInfo),
 		PanicHandler: func(v any) fuse.Status {
 			o.Panic(v)
 			return fuse.EIO

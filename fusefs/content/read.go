@@ -40,6 +40,9 @@ func (f *Files) Read(ctx context.Context, h *Handle, p []byte, off int64) (int, 
 			return 0, errors.Join(err, ferr)
 		}
 		if !ours {
+			if t, ok := f.o.Tree.(interface{ Changed(key ferry.ObjectKey) }); ok {
+				t.Changed(v.Key) // so that who opens it again finds the new one
+			}
 			return 0, &ferry.Error{
 				Op: "content.read", Key: string(v.Key), Kind: ferry.KindConflict, Err: err,
 				Msg: "another client has replaced or deleted the object since it was opened", Hint: "open the file again",
