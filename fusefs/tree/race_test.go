@@ -13,7 +13,7 @@ import (
 // closed says that nothing is open.
 type closed struct{}
 
-func (closed) Open(ferry.InodeID) bool                            { return false }
+func (closed) Open(ferry.InodeID) bool                             { return false }
 func (closed) LiveSize(ferry.InodeID) (size, mtime int64, ok bool) { return 0, 0, false }
 
 // TestConcurrent lets several users change, look up and read names while the
