@@ -60,6 +60,9 @@ type agenda struct {
 	streamed int // files being streamed
 
 	cursor   position
+	ends     uint64 // how many keys were let go
+	full     bool   // the last scan found rows that there was no room for
+	fullAt   uint64 // ends then
 	sweptAt  time.Time
 	sweptFor time.Duration // how long the last sweep took
 	sweptTo  uint64        // pokes when it began
@@ -240,6 +243,7 @@ func (s *Syncer) release(key ferry.ObjectKey, err error, seen uint64) {
 	a := &s.agenda
 	a.mu.Lock()
 	delete(a.busy, key)
+	a.ends++
 	switch {
 	case err == nil:
 		delete(a.attempts, key)

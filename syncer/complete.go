@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"ferry"
@@ -16,7 +17,7 @@ func (s *Syncer) complete(ctx context.Context, t *transfer, plan []ferry.PlanPar
 	var size int64
 	waits := false
 	var opts ferry.PutOptions
-	err := s.j.Update(func(tx ferry.Tx) error {
+	err := s.j.Update(func(tx ferry.Tx) (err error) {
 		k := tx.Key(t.key)
 		if k == nil {
 			return errStale
@@ -35,11 +36,9 @@ func (s *Syncer) complete(ctx context.Context, t *transfer, plan []ferry.PlanPar
 			return errStale
 		}
 		parts, id, size, cond = whole, u.UploadID, u.Size, k.Known.Precondition()
-		t.mu.Lock()
-		intent = ferry.Intent{Kind: ferry.IntentComplete, Generation: u.Generation, Inode: u.Inode, AttrSeq: t.attrSeq}
-		t.mu.Unlock()
-		if step.Inode != nil {
-			opts.Metadata, opts.Headers, _ = ferry.EncodeMetadata(step.Inode, u.Generation) // for the listing's sake only
+		intent = ferry.Intent{Kind: ferry.IntentComplete, Generation: u.Generation, Inode: u.Inode}
+		if opts, intent.AttrSeq, err = t.carries(step.Inode); err != nil {
+			return err
 		}
 		next, err := u.State.Next(ferry.EventCommitting)
 		if err != nil {
@@ -55,7 +54,7 @@ func (s *Syncer) complete(ctx context.Context, t *transfer, plan []ferry.PlanPar
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return s.uploadFailed(t, err)
 	}
 	s.o.Crash("syncer.complete.intent")
 	if err := s.barrier(ctx); err != nil {
@@ -75,6 +74,40 @@ func (s *Syncer) complete(ctx context.Context, t *transfer, plan []ferry.PlanPar
 	}
 	v.Key, v.Size = t.key, size
 	return s.answered(ctx, t.key, made{intent, opts}, v, err)
+}
+
+// carries returns the metadata that the object will have, which is that of the
+// moment when the upload was opened, and the count of attribute changes to record
+// for it: in's own if nothing changed since, else another one, so that the
+// attributes follow by a copy onto itself. That costs one short request up to
+// 5 GiB; above, where it would copy all bytes, a time of last change that lies a
+// little back is kept instead.
+func (t *transfer) carries(in *ferry.Inode) (o ferry.PutOptions, seq uint64, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.opened != nil {
+		o = *t.opened
+	}
+	if in == nil {
+		return o, 0, nil
+	}
+	now, err := encode(in, ferry.Intent{Generation: t.generation})
+	if err != nil {
+		return o, 0, err
+	}
+	same := func(a ferry.PutOptions) bool {
+		return maps.Equal(a.Metadata, o.Metadata) && maps.Equal(a.Headers, o.Headers)
+	}
+	if same(now.opts) {
+		return o, in.AttrSeq, nil
+	}
+	if in.Size > ferry.MaxPutSize {
+		late := maps.Clone(now.opts.Metadata)
+		if late["mtime"] = o.Metadata["mtime"]; same(ferry.PutOptions{Metadata: late, Headers: now.opts.Headers}) {
+			return o, in.AttrSeq, nil
+		}
+	}
+	return o, in.AttrSeq - 1, nil
 }
 
 // distrust makes the next step ask the server for its parts again; false if that

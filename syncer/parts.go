@@ -115,7 +115,7 @@ func (s *Syncer) openUpload(ctx context.Context, t *transfer, at uploadView) err
 		}
 		return err
 	}
-	t.reset(id, at.in.AttrSeq)
+	t.reset(id, &m.opts)
 	return nil
 }
 
@@ -159,7 +159,7 @@ func (s *Syncer) checkParts(ctx context.Context, t *transfer, at uploadView) err
 	for _, p := range there {
 		etags[p.Number] = p.ETag
 	}
-	t.reset(at.u.UploadID, 0) // which attributes it was opened with is not known
+	t.reset(at.u.UploadID, nil)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, p := range known {

@@ -8,8 +8,22 @@ import (
 	"ferry"
 )
 
-// roundMost is how many rows one round reads: a view must not be held for long.
-const roundMost = 1000
+const (
+	// roundMost is how many rows one round reads: a view must not be held for long.
+	roundMost = 1000
+	// fullMost is how many rows of a class that has no room a round passes over to
+	// find work of another; a sweep looks further.
+	fullMost = 32
+	// fullEnds is how many keys must be let go before rows that had no room are
+	// looked at again: with a backlog, every change of rows wakes the scheduler.
+	fullEnds = 8
+)
+
+// crowded reports whether looking at rows again is of no use yet, because the
+// last look found no room and hardly any was made since. The caller holds mu.
+func (a *agenda) crowded() bool {
+	return a.full && !a.sweeping && a.ends-a.fullAt < fullEnds && uint64(len(a.busy)) >= fullEnds
+}
 
 // schedule decides what is worked on: oldest first, each class with its own
 // share, so that neither one huge file nor many small ones hold up the other.
@@ -80,10 +94,14 @@ func (s *Syncer) round(ctx context.Context, wg *sync.WaitGroup, stop context.Can
 		for g := range streams {
 			s.considerStream(ctx, tx, g, wg, stop)
 		}
-		if len(a.later) >= laterMost {
+		if len(a.later) >= laterMost || a.crowded() {
 			return nil
 		}
 		var full, read int
+		passOver := fullMost
+		if a.sweeping {
+			passOver = roundMost / 4
+		}
 		start := a.cursor
 		skipped := position{}
 		ended := true
@@ -93,7 +111,7 @@ func (s *Syncer) round(ctx context.Context, wg *sync.WaitGroup, stop context.Can
 				soon(wait)
 				break // all that follow are younger
 			}
-			if read++; read > roundMost || full > roundMost/4 {
+			if read++; read > roundMost || full > passOver {
 				ended = false
 				break
 			}
@@ -106,6 +124,7 @@ func (s *Syncer) round(ctx context.Context, wg *sync.WaitGroup, stop context.Can
 			}
 			a.cursor = at
 		}
+		a.full, a.fullAt = full > 0, a.ends
 		if full > 0 {
 			a.cursor, ended = skipped, true // whoever finishes nudges
 		} else if !ended {

@@ -21,8 +21,8 @@ type transfer struct {
 	refused    bool             // the server takes no parts of it: it waits for the seal
 	told       ferry.PartNumber // the part that the writer was in when it was told last
 	id         ferry.UploadID
-	attrSeq    uint64 // of the metadata given when the upload was opened
-	checked    bool   // the server's list of parts was asked, or the upload is new
+	opened     *ferry.PutOptions // what was given when the upload was opened, nil if that is not known
+	checked    bool              // the server's list of parts was asked, or the upload is new
 	parts      map[ferry.PartNumber]*sentPart
 	flying     map[ferry.PartNumber]*flight
 	size       int64 // of a file that is still being written
@@ -100,10 +100,10 @@ func (t *transfer) unclaim() {
 }
 
 // reset starts anew with another upload ID.
-func (t *transfer) reset(id ferry.UploadID, attrSeq uint64) {
+func (t *transfer) reset(id ferry.UploadID, opened *ferry.PutOptions) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.id, t.attrSeq, t.checked, t.lost, t.err = id, attrSeq, true, false, nil
+	t.id, t.opened, t.checked, t.lost, t.err = id, opened, true, false, nil
 	clear(t.parts)
 }
 
