@@ -348,26 +348,24 @@ func (g *guardedSource) ReadAt(p []byte, _ int64) (int, error) {
 // testSourceAfterReturn: the caller may reuse the bytes when the call is over,
 // however it ended.
 func testSourceAfterReturn(t *testing.T, s *suite) {
-	r, proxy := s.behind(t)
-	proxy.Add(Fault{Method: http.MethodPut, Match: PathHas("/refused"), Refuse: true})
-	proxy.Add(Fault{Method: http.MethodPut, Match: PathHas("/early"), Delay: 20 * time.Millisecond, DropAnswer: true})
-	for i := range 10 {
-		for _, key := range []ferry.ObjectKey{"cancelled", "refused", "early"} {
-			g := &guardedSource{}
-			ctx, cancel := context.WithCancel(t.Context())
-			if key == "cancelled" {
-				time.AfterFunc(time.Duration(10+i)*time.Millisecond, cancel)
-			}
-			_, err := r.PutPart(ctx, key, "no-such-upload", 1, g, ferry.Extent{Length: 64 * mib})
-			g.closed.Store(true)
-			if err == nil {
-				t.Errorf("%s: no error", key)
-			}
-			cancel()
-			if g.late.Load() {
-				t.Errorf("%s: the body was read after PutPart had returned", key)
-			}
+	r, ctx := s.remote(t), t.Context()
+	id := newUpload(t, r, "k")
+	for i := range 20 {
+		g := &guardedSource{}
+		cancelled, cancel := context.WithCancel(ctx)
+		time.AfterFunc(time.Duration(10+i)*time.Millisecond, cancel)
+		_, err := r.PutPart(cancelled, "k", id, 1, g, ferry.Extent{Length: 64 * mib})
+		g.closed.Store(true)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("PutPart: %v, want that it was cancelled", err)
 		}
+		time.Sleep(5 * time.Millisecond) // a reading that was under way would end now
+		if g.late.Load() {
+			t.Fatal("the body was read after PutPart had returned")
+		}
+	}
+	if err := r.Abort(ctx, "k", id); err != nil {
+		t.Error(err)
 	}
 }
 
