@@ -113,6 +113,8 @@ func classify(op string, key ferry.ObjectKey, err error) error {
 
 func classifyAnswer(a minio.ErrorResponse) (kind ferry.Kind, msg, hint string) {
 	switch {
+	case a.Code == "NoSuchKey" && !fromS3(a):
+		return ferry.KindTransient, "the answer is no answer of S3", "is this the address of an S3 server?"
 	case a.Code == "NoSuchBucket":
 		return ferry.KindTransient, "", "check the bucket's name, or make it with --create-bucket"
 	case a.Code == "InvalidRequest" && strings.Contains(a.Message, "WORM"):
@@ -131,7 +133,6 @@ func classifyAnswer(a minio.ErrorResponse) (kind ferry.Kind, msg, hint string) {
 	case s == http.StatusPreconditionFailed:
 		return ferry.KindConflict, codes["PreconditionFailed"].msg, ""
 	case s == http.StatusNotFound:
-		// Not NoSuchKey: a proxy's 404 is no answer of the bucket's.
 		return ferry.KindTransient, "", "is this the address of an S3 server?"
 	case s == http.StatusUnauthorized || s == http.StatusForbidden:
 		return ferry.KindDenied, "", hintPolicy
@@ -144,6 +145,13 @@ func classifyAnswer(a minio.ErrorResponse) (kind ferry.Kind, msg, hint string) {
 	default:
 		return ferry.KindInvalid, "", ""
 	}
+}
+
+// fromS3 reports whether a 404 comes from the store and not from something before
+// it: minio-go takes every 404 for NoSuchKey, and a proxy's would make a name
+// disappear. S3 answers in XML, or (to HEAD) with the ID of the request.
+func fromS3(a minio.ErrorResponse) bool {
+	return a.XMLName.Local != "" || a.RequestID != "" || a.HostID != ""
 }
 
 // classifyLine is for requests that got no answer of S3. All of them may get one
@@ -169,7 +177,7 @@ func classifyLine(e *ferry.Error, err error) {
 		e.Hint = "the server's certificate does not fit"
 	case errors.As(err, &record) || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		e.Kind, e.Hint = ferry.KindInvalid, "the server does not speak TLS: give the endpoint as http://…"
-	case strings.Contains(err.Error(), "XML syntax error"):
+	case errors.Is(err, errNotS3) || strings.Contains(err.Error(), "XML syntax error"):
 		e.Hint = "is this the address of an S3 server? (MinIO's console has another port than its API)"
 	}
 }

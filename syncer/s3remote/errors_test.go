@@ -2,11 +2,13 @@ package s3remote
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -27,7 +29,9 @@ func TestClassify(t *testing.T) {
 		err  error
 		want ferry.Kind
 	}{
-		{answer(404, "NoSuchKey", ""), ferry.KindNotFound},
+		{minio.ErrorResponse{StatusCode: 404, Code: "NoSuchKey", RequestID: "1"}, ferry.KindNotFound},
+		{minio.ErrorResponse{StatusCode: 404, Code: "NoSuchKey", XMLName: xml.Name{Local: "Error"}}, ferry.KindNotFound},
+		{answer(404, "NoSuchKey", ""), ferry.KindTransient}, // minio-go's guess from a bare 404
 		{answer(404, "NoSuchUpload", ""), ferry.KindNoUpload},
 		{answer(404, "NoSuchBucket", ""), ferry.KindTransient}, // no answer about a key
 		{answer(404, "404 Not Found", "nginx"), ferry.KindTransient},
@@ -83,6 +87,61 @@ func TestClassify(t *testing.T) {
 	}
 	if err := classify("op", "key", line(context.Canceled)); !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled call is not recognised: %v", err)
+	}
+}
+
+// TestNotS3: what stands before the store may answer anything; no name is absent
+// because of it, and nothing is stored.
+func TestNotS3(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"a bare 404": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) },
+		"an HTML 404": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(404)
+			_, _ = io.WriteString(w, "<html><body>no such page</body></html>")
+		},
+		"an HTML 200":  func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>log in first</html>") },
+		"an empty 200": func(http.ResponseWriter, *http.Request) {},
+		"a redirect":   func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Location", "/login"); w.WriteHeader(302) },
+	} {
+		server := httptest.NewServer(answer)
+		r, err := New(Options{Endpoint: server.URL, Bucket: "bucket", Region: "us-east-1", Credentials: StaticCredentials("a", "b", "")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, v := t.Context(), ferry.Version{Key: "k", ETag: "e", Size: 10}
+		check := func(what string, err error) {
+			t.Helper()
+			if err == nil || ferry.IsKind(err, ferry.KindNotFound) || ferry.IsKind(err, ferry.KindInternal) {
+				t.Errorf("%s to %s: %v", name, what, err)
+			}
+		}
+		_, err = r.Head(ctx, "k")
+		check("Head", err)
+		_, err = r.Get(ctx, v, ferry.Extent{Length: 10})
+		check("Get", err)
+		page, err := r.List(ctx, ferry.ListRequest{})
+		if err == nil {
+			t.Errorf("%s to List: %+v", name, page)
+		}
+		if parts, err := r.ListParts(ctx, "k", "id"); err == nil {
+			t.Errorf("%s to ListParts: %+v", name, parts)
+		}
+		_, err = r.Put(ctx, "k", strings.NewReader("x"), 1, ferry.PutOptions{})
+		check("Put", err)
+		_, err = r.NewUpload(ctx, "k", ferry.PutOptions{})
+		check("NewUpload", err)
+		_, err = r.CopyPart(ctx, "k", "id", 1, v, ferry.Extent{Length: 10})
+		check("CopyPart", err)
+		_, err = r.Complete(ctx, "k", "id", []ferry.Part{{Number: 1, ETag: "e"}}, ferry.Precondition{})
+		check("Complete", err)
+		_, err = r.Copy(ctx, v, "k2", ferry.PutOptions{})
+		check("Copy", err)
+		failed, err := r.Delete(ctx, []ferry.ObjectKey{"k"})
+		if err == nil && failed["k"] == nil {
+			t.Errorf("%s to Delete is taken for success", name)
+		}
+		r.Close()
+		server.Close()
 	}
 }
 

@@ -27,7 +27,7 @@ func (r *Remote) List(ctx context.Context, req ferry.ListRequest) (ferry.Page, e
 		o.StartAfter = r.prefix + string(req.After)
 	}
 	cut := &page{}
-	ctx = withCall(ctx, &call{api: apiList, method: http.MethodGet, page: cut})
+	ctx = withCall(ctx, &call{api: apiList, method: http.MethodGet, page: cut, root: "ListBucketResult"})
 	var p ferry.Page
 	for info := range r.core.ListObjectsIter(ctx, r.bucket, o) {
 		if info.Err != nil {

@@ -33,7 +33,7 @@ func (r *Remote) Head(ctx context.Context, key ferry.ObjectKey) (ferry.Object, e
 	}
 	info, err := r.core.StatObject(withCall(ctx, &call{api: apiHead, method: http.MethodHead}), r.bucket, full, minio.StatObjectOptions{})
 	if err != nil {
-		return ferry.Object{}, classify(op, key, err)
+		return ferry.Object{}, r.absent(ctx, key, err, classify(op, key, err))
 	}
 	if info.ETag == "" || info.Size < 0 {
 		return ferry.Object{}, transient(op, key, "the answer has no ETag or no size")
@@ -54,6 +54,19 @@ func (r *Remote) Head(ctx context.Context, key ferry.ObjectKey) (ferry.Object, e
 	}
 	o.Generation = ferry.Generation(o.Metadata[generationKey])
 	return o, nil
+}
+
+// absent settles a 404 to a HEAD that does not look like S3's: servers that give
+// their requests no ID exist. A listing, which has a body, tells.
+func (r *Remote) absent(ctx context.Context, key ferry.ObjectKey, answer, err error) error {
+	if a := minio.ToErrorResponse(answer); a.Code != "NoSuchKey" || fromS3(a) {
+		return err
+	}
+	page, listErr := r.List(ctx, ferry.ListRequest{Prefix: key, Max: 1})
+	if listErr != nil || len(page.Objects) > 0 && page.Objects[0].Key == key {
+		return err
+	}
+	return &ferry.Error{Op: "s3remote.head", Key: string(key), Kind: ferry.KindNotFound, Msg: codes["NoSuchKey"].msg}
 }
 
 // generationKey is where ferry.EncodeMetadata puts the generation.

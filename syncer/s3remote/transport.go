@@ -1,6 +1,7 @@
 package s3remote
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -22,6 +23,7 @@ type call struct {
 	body   *source       // nil if it has none
 	extra  time.Duration // more patience for the answer: work at the server
 	page   *page         // of a listing
+	root   string        // the element an answer must begin with; "" is not checked
 }
 
 // page makes a listing end after one request: minio-go would fetch them all.
@@ -134,7 +136,37 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		b.count = &t.counters.fetched
 	}
 	resp.Body = b
+	if c.root != "" && resp.StatusCode < 300 {
+		resp.Body = &rootCheck{ReadCloser: b, buf: bufio.NewReader(b), root: []byte("<" + c.root)}
+	}
 	return resp, nil
+}
+
+var errNotS3 = errors.New("the answer is not one of S3")
+
+// rootCheck fails the reading of an answer that is not what it should be. A page
+// that some portal shows instead of a listing would be an empty listing to
+// encoding/xml, and everything would seem to be gone.
+type rootCheck struct {
+	io.ReadCloser
+	buf  *bufio.Reader
+	root []byte
+	ok   bool
+}
+
+// Read implements io.Reader.
+func (r *rootCheck) Read(p []byte) (int, error) {
+	if !r.ok {
+		head, err := r.buf.Peek(512)
+		if !bytes.Contains(head, r.root) {
+			if err == nil || errors.Is(err, io.EOF) {
+				err = errNotS3
+			}
+			return 0, err
+		}
+		r.ok = true
+	}
+	return r.buf.Read(p)
 }
 
 // attach puts the call's real body into the request, and gives every body the

@@ -107,7 +107,7 @@ func (r *Remote) ListParts(ctx context.Context, key ferry.ObjectKey, id ferry.Up
 	if err != nil {
 		return nil, err
 	}
-	ctx = withCall(ctx, &call{api: apiParts, method: http.MethodGet})
+	ctx = withCall(ctx, &call{api: apiParts, method: http.MethodGet, root: "ListPartsResult"})
 	var parts []ferry.Part
 	for marker := 0; ; {
 		page, err := r.core.ListObjectParts(ctx, r.bucket, full, string(id), marker, 1000)
