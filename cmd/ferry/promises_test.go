@@ -124,7 +124,7 @@ func TestOpenHandleReadsOneVersion(t *testing.T) {
 
 // semantics: name-delete-changed
 func TestDeleteLeavesChangedObjectsAlone(t *testing.T) {
-	l := newLife(t, "--ttl", "100ms")
+	l := newLife(t, "--ttl", "10ms")
 	l.put("kept", "ours")
 	l.wait()
 	l.want("kept", "ours")
