@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -24,7 +25,7 @@ const (
 // askPatience is how long the first mount waits for a server that is starting;
 // offlinePatience is how long a later one does before it mounts offline.
 const (
-	askPatience     = 10 * time.Second
+	askPatience     = 5 * time.Second
 	offlinePatience = 3 * time.Second
 	probeTimeout    = 60 * time.Second
 	probeTries      = 4
@@ -126,7 +127,7 @@ func probe(ctx context.Context, c *mountConfig, r *s3remote.Remote, remembered *
 	defer cancel()
 	caps, err := r.Probe(ctx)
 	for try := 1; try < probeTries && ferry.IsKind(err, ferry.KindTransient) && ctx.Err() == nil; try++ {
-		log.Info("the probe broke off and is made again", "err", err)
+		log.Debug("the probe broke off and is made again", "err", err)
 		caps, err = r.Probe(ctx)
 	}
 	switch {
@@ -144,7 +145,10 @@ func probe(ctx context.Context, c *mountConfig, r *s3remote.Remote, remembered *
 	case ferry.IsKind(err, ferry.KindDenied):
 		return coded(exitDenied, err)
 	default:
-		return coded(exitEndpoint, err)
+		return coded(exitEndpoint, &ferry.Error{
+			Op: "ferry.probe", Kind: ferry.KindOf(err), Msg: defaultEndpoint(c) + " does not answer as an S3 server does", Err: cause(err),
+			Hint: "is this the address of its API? (MinIO's console has another port)",
+		})
 	}
 }
 
@@ -168,10 +172,15 @@ func unreachable(c *mountConfig, err error) error {
 
 // cause takes the outer sentence off: it is replaced by a better one.
 func cause(err error) error {
-	if e, ok := err.(*ferry.Error); ok && e.Err != nil { //nolint:errorlint // only the outermost
+	e, ok := err.(*ferry.Error) //nolint:errorlint // only the outermost
+	switch {
+	case !ok:
+		return err
+	case e.Err != nil:
 		return e.Err
+	default:
+		return errors.New(e.Msg)
 	}
-	return err
 }
 
 // memory is what the journal remembers of earlier starts.

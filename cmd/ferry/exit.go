@@ -125,7 +125,7 @@ func sentence(err error) string {
 	if e, ok := errors.AsType[*exitError](err); ok {
 		err = e.err // without the name of the unit that it came through
 	}
-	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the outermost is what prints
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		var texts []string
 		for _, e := range many.Unwrap() {
 			texts = append(texts, sentence(e))
