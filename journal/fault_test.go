@@ -2,6 +2,7 @@ package journal_test
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"syscall"
@@ -23,19 +24,25 @@ func TestFaults(t *testing.T) {
 		err    error
 		short  int
 		sticky bool
+		stop   bool // the process dies after the first refusal
 	}{
-		{"EIO once", syscall.EIO, 0, false},
-		{"EIO from then on", syscall.EIO, 0, true},
-		{"short write, EIO", syscall.EIO, 25, false},
-		{"short write, disk full", syscall.ENOSPC, 25, false},
-		{"disk full from then on", syscall.ENOSPC, 3, true},
+		{"EIO once", syscall.EIO, 0, false, false},
+		{"EIO from then on", syscall.EIO, 0, true, false},
+		{"short write, EIO", syscall.EIO, 25, false, false},
+		{"whole write, EIO, killed", syscall.EIO, 1 << 30, false, true},
+		{"short write, disk full", syscall.ENOSPC, 25, false, false},
+		{"disk full from then on", syscall.ENOSPC, 3, true, false},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
-			for i := 1; ; i++ {
-				if !faultRun(t, i, kind.short, kind.err, kind.sticky) {
+			step := 1
+			for i := 1; ; i += step {
+				if !faultRun(t, i, kind.short, kind.err, kind.sticky, kind.stop) {
 					t.Logf("%d operations were made to fail", i-1)
 					break
+				}
+				if i > 40 && os.Getenv("FERRY_LONG") == "" {
+					step = 3 // what comes later repeats what came before
 				}
 			}
 		})
@@ -43,7 +50,7 @@ func TestFaults(t *testing.T) {
 }
 
 // faultRun reports whether the n-th operation was reached.
-func faultRun(t *testing.T, n, short int, fault error, sticky bool) bool {
+func faultRun(t *testing.T, n, short int, fault error, sticky, stop bool) bool {
 	t.Helper()
 	dir := t.TempDir()
 	o := childOptions(t, dir)
@@ -55,8 +62,12 @@ func faultRun(t *testing.T, n, short int, fault error, sticky bool) bool {
 	uncertain, synced := 0, 0
 	j, err := journal.Open(o)
 	if err == nil {
-		uncertain, synced = faultWork(t, j, w)
-		if err := j.Close(); err != nil && count() < n {
+		uncertain, synced = faultWork(t, j, w, stop)
+		if stop && count() >= n {
+			if err := j.Abandon(); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := j.Close(); err != nil && count() < n {
 			t.Fatalf("close without a fault: %v", err)
 		}
 	} else {
@@ -83,7 +94,7 @@ func faultRun(t *testing.T, n, short int, fault error, sticky bool) bool {
 
 // faultWork works until the journal is read-only or the work is done. A change
 // that was refused is tried again a few times.
-func faultWork(t *testing.T, j *journal.Journal, w *world) (uncertain, synced int) {
+func faultWork(t *testing.T, j *journal.Journal, w *world, stop bool) (uncertain, synced int) {
 	t.Helper()
 	refusals := 0
 	for w.n < 60 && refusals < 5 {
@@ -93,6 +104,9 @@ func faultWork(t *testing.T, j *journal.Journal, w *world) (uncertain, synced in
 			if ferry.IsKind(err, ferry.KindReadOnly) {
 				readOnlyForEver(t, j)
 				return 1, synced
+			}
+			if stop {
+				return 0, synced
 			}
 			continue
 		}
