@@ -4,18 +4,33 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
+	"time"
 )
 
-// conn is a connection that can be retired. MinIO hangs up without saying so
-// after it has refused a request whose body it did not read; a request that is
-// sent on that connection a moment later would be lost, and nobody could say
-// whether it took effect. A retired connection takes no byte of it, so that
-// net/http sends it on another one.
+// conn is a connection that knows two habits of S3 servers.
+//
+// MinIO hangs up without saying so after it has refused a request whose body it
+// did not read. A request that is sent on that connection a moment later would be
+// lost, and nobody could say whether it took effect. A connection can be retired:
+// it takes no byte of the next request, so that net/http sends it on another one.
+//
+// A server that refuses while the body is still being sent breaks the line right
+// after its answer. net/http takes the failed write for the outcome and throws
+// the answer away; so a failed write is told only after the answer had a moment
+// to be read.
 type conn struct {
 	net.Conn
 	retired atomic.Bool
+	once    sync.Once
+	closed  chan struct{}
 }
+
+func newConn(c net.Conn) *conn { return &conn{Conn: c, closed: make(chan struct{})} }
+
+// answerMoment is how long a failed write waits for the answer.
+const answerMoment = 250 * time.Millisecond
 
 var errRetired = errors.New("the connection is not used any more")
 
@@ -24,7 +39,20 @@ func (c *conn) Write(b []byte) (int, error) {
 	if c.retired.Load() {
 		return 0, errRetired
 	}
-	return c.Conn.Write(b)
+	n, err := c.Conn.Write(b)
+	if err != nil {
+		select {
+		case <-time.After(answerMoment):
+		case <-c.closed: // nothing came, or the answer is read, or the call is over
+		}
+	}
+	return n, err
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
 }
 
 func (c *conn) retire() { c.retired.Store(true) }

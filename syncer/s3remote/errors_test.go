@@ -1,6 +1,7 @@
 package s3remote
 
 import (
+	"bufio"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -213,6 +214,45 @@ func TestSSEHeaders(t *testing.T) {
 			if got != want {
 				t.Errorf("%q on a %s: %q, want %q", mode, what, got, want)
 			}
+		}
+	}
+}
+
+// TestAnswerBeforeBody: a server that answers while the body is being sent, and
+// then breaks the line, is heard.
+func TestAnswerBeforeBody(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			// It says "go on", takes a little, refuses, and hangs up on the rest.
+			in := bufio.NewReader(c)
+			if _, err := http.ReadRequest(in); err != nil {
+				t.Error(err)
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n")
+			_, _ = io.ReadFull(in, make([]byte, 100_000))
+			const body = `<Error><Code>PreconditionFailed</Code></Error>`
+			_, _ = fmt.Fprintf(c, "HTTP/1.1 412 Precondition Failed\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+			c.Close() // unread bytes make it a reset
+		}
+	}()
+	r, err := New(Options{Endpoint: "http://" + l.Addr().String(), Bucket: "bucket", Region: "us-east-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for i := range 20 {
+		_, err := r.Put(t.Context(), "k", strings.NewReader(strings.Repeat("x", 8<<20)), 8<<20, ferry.PutOptions{Cond: ferry.Precondition{IfAbsent: true}})
+		if !ferry.IsKind(err, ferry.KindConflict) {
+			t.Fatalf("put %d: %v", i, err)
 		}
 	}
 }

@@ -158,7 +158,7 @@ func newHTTPTransport(o Options) (*http.Transport, error) {
 			if err != nil {
 				return nil, &dialError{err}
 			}
-			return &conn{Conn: c}, nil
+			return newConn(c), nil
 		},
 		MaxIdleConns: idle, MaxIdleConnsPerHost: idle,
 		IdleConnTimeout:       20 * time.Second, // below the 30 s after which MinIO hangs up
