@@ -37,6 +37,7 @@ type daemon struct {
 	// unmount takes the mount away; KindBusy if it is used and force is false.
 	unmount func(force bool) error
 	check   func() error // the journal's invariants
+	dead    func() error // why the journal takes no more changes, nil if it does
 	// end makes the daemon end once its answers are delivered.
 	end context.CancelFunc
 
@@ -77,6 +78,9 @@ func (d *daemon) Status(ctx context.Context, path string) (control.Status, error
 	s.Warnings = append([]string{}, d.warnings...)
 	d.mu.Unlock()
 	s.Warnings = append(s.Warnings, d.caps().Shortfalls()...)
+	if err := d.dead(); err != nil {
+		s.Warnings = append(s.Warnings, "The mount takes no more writes and sends nothing: "+sentence(err))
+	}
 	s.State, s.Reason = d.stateNow()
 	return s, nil
 }
@@ -138,6 +142,11 @@ func (d *daemon) drain(ctx context.Context, paths []ferry.Path, report func(cont
 		switch {
 		case err != nil:
 			return err
+		case d.dead() != nil:
+			return &ferry.Error{
+				Op: "ferry.wait", Kind: ferry.KindReadOnly, Msg: "nothing is sent any more", Err: d.dead(),
+				Hint: "see to the disk with the state directory and mount again",
+			}
 		case sum.pending.Operations == 0 && len(sum.parked) == 0:
 			return nil
 		case sum.pending.Operations == 0:

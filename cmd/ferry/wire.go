@@ -129,8 +129,19 @@ func (m *mount) makeSyncer(context.Context) error {
 		PartsInFlight: m.c.UploadParts, TTL: m.c.TTL,
 	})
 	m.addUnit("health", 5*time.Second, m.health.watch)
-	m.addUnit("syncer", 15*time.Second, m.syncer.Run)
+	m.addUnit("syncer", 15*time.Second, m.runSyncer)
 	return nil
+}
+
+// runSyncer goes on without the syncer if the journal takes no more changes: what
+// is here stays readable, and status says what is wrong.
+func (m *mount) runSyncer(ctx context.Context) error {
+	err := m.syncer.Run(ctx)
+	if err != nil && ctx.Err() == nil {
+		m.log.Error("nothing is sent any more and the mount takes no more writes", "err", err)
+		<-ctx.Done()
+	}
+	return err
 }
 
 // syncerStaging is journal/staging as the syncer wants it.

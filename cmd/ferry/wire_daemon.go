@@ -29,7 +29,7 @@ func (m *mount) makeDaemon(end context.CancelFunc) {
 			return control.Usage{Bytes: m.files.ReadMemory(), Max: m.c.MemoryMax / readShare}
 		},
 		uploads:   m.syncer,
-		dropCache: m.kernel.dropCache, unmount: m.kernel.unmount, check: m.checkJournal, end: end,
+		dropCache: m.kernel.dropCache, unmount: m.kernel.unmount, check: m.checkJournal, dead: m.journal.ReadOnly, end: end,
 		warnings: append(m.warnings, recoveryWarnings(m.journal.Recovered())...),
 	}
 }

@@ -169,9 +169,11 @@ func TestRegistry(t *testing.T) {
 	dir := t.TempDir()
 	r := Registry{filepath.Join(dir, "run"), filepath.Join(dir, "other")}
 	socket := filepath.Join(dir, "s")
-	if err := os.WriteFile(socket, nil, 0o600); err != nil {
+	listener, err := listenUnix(socket)
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer listener.Close()
 	if _, err := r.Find("", ""); !errors.Is(err, ErrNoDaemon) {
 		t.Errorf("Find in an empty registry = %v; want ErrNoDaemon", err)
 	}
@@ -185,6 +187,13 @@ func TestRegistry(t *testing.T) {
 	}
 	if m, err := r.Find("", ""); err != nil || m.Name != "a" {
 		t.Errorf("Find of the only live one = %+v, %v", m, err)
+	}
+	// PID 1 lives, but nobody listens there: an ID that was taken again.
+	if _, err := r.Register(Mount{Name: "reused", PID: 1, Socket: filepath.Join(dir, "gone")}); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := r.Find("", ""); err != nil || m.Name != "a" {
+		t.Errorf("Find beside a dead mount whose process ID was taken again = %+v, %v", m, err)
 	}
 	if _, err := r.Register(Mount{Name: "a", PID: 1, Socket: socket}); !ferry.IsKind(err, ferry.KindBusy) {
 		t.Errorf("Register of a name in use = %v; want KindBusy", err)

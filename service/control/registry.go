@@ -1,12 +1,14 @@
 package control
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -113,14 +115,17 @@ func readMount(path string, e fs.DirEntry) (m Mount, ok bool) {
 	return m, m.Name == name && m.PID > 0
 }
 
-// alive reports whether the process is there and the socket is the one it made.
-// A process ID can be taken by another program after a crash: then the dial of
-// the socket fails, which the caller sees.
+// alive reports whether somebody listens on the socket: a process ID alone may
+// have been taken by another program after a crash.
 func (m Mount) alive() bool {
-	err := unix.Kill(m.PID, 0)
-	if err != nil && !errors.Is(err, unix.EPERM) {
+	if err := unix.Kill(m.PID, 0); err != nil && !errors.Is(err, unix.EPERM) {
 		return false
 	}
-	_, err = os.Lstat(m.Socket)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) //nolint:forbidigo // a look that ends by itself
+	defer cancel()
+	c, err := dialUnix(ctx, m.Socket)
+	if err == nil {
+		c.Close()
+	}
 	return err == nil || errors.Is(err, fs.ErrPermission)
 }

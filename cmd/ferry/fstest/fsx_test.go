@@ -8,13 +8,22 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-const fsxMax = 1 << 20 // the largest offset
+// What the environment changes, for long runs against a daemon that stores files
+// meanwhile: FERRY_FSX_FOR (how long), FERRY_FSX_MAX (largest offset),
+// FERRY_FSX_PAUSE (how long a file sometimes stays closed), FERRY_FSX_SEED.
+func fsxMax() int {
+	if n, err := strconv.Atoi(os.Getenv("FERRY_FSX_MAX")); err == nil {
+		return n
+	}
+	return 1 << 20
+}
 
 // fsx does random system calls to one file on the mount and to a byte slice.
 type fsx struct {
@@ -23,6 +32,7 @@ type fsx struct {
 	path string
 	f    *os.File
 	want []byte
+	max  int
 	log  []string // what was done, for the report
 }
 
@@ -51,11 +61,11 @@ func (x *fsx) grow(size int) {
 
 // span draws a range; most are small, some cross many pages and read blocks.
 func (x *fsx) span() (off, n int) {
-	off = x.r.IntN(fsxMax)
+	off = x.r.IntN(x.max)
 	if x.r.IntN(3) == 0 && len(x.want) > 0 {
 		off = x.r.IntN(len(x.want))
 	}
-	n = 1 + x.r.IntN(1<<x.r.IntN(19))
+	n = 1 + x.r.IntN(x.max>>x.r.IntN(19)+1)
 	return off, n
 }
 
@@ -99,7 +109,7 @@ func (x *fsx) same(got, want []byte, off int) {
 }
 
 func (x *fsx) truncate() {
-	size := x.r.IntN(fsxMax)
+	size := x.r.IntN(x.max)
 	x.did("truncate %d", size)
 	if x.r.IntN(2) == 0 {
 		x.must(x.f.Truncate(int64(size)))
@@ -169,6 +179,10 @@ func (x *fsx) mapped() {
 func (x *fsx) reopen() {
 	x.did("reopen")
 	x.must(x.f.Close())
+	if d, err := time.ParseDuration(os.Getenv("FERRY_FSX_PAUSE")); err == nil && x.r.IntN(4) == 0 {
+		x.did("%s pass", d)
+		time.Sleep(d)
+	}
 	var err error
 	x.f, err = os.OpenFile(x.path, os.O_RDWR, 0)
 	x.must(err)
@@ -244,18 +258,21 @@ func fsxChild(t *testing.T, path string) {
 		fmt.Sscan(s, &seed)
 	}
 	t.Logf("FERRY_FSX_SEED=%d", seed)
-	x := &fsx{t: t, r: rand.New(rand.NewPCG(seed, 1)), path: path}
+	x := &fsx{t: t, r: rand.New(rand.NewPCG(seed, 1)), path: path, max: fsxMax()}
 	var err error
 	x.f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	x.must(err)
 	x.want, err = os.ReadFile(path)
 	x.must(err)
-	if len(x.want) > 0 {
+	if filepath.Base(path) == "stored" {
 		x.same(x.want, fsxStart(), 0)
 	}
 	d := 3 * time.Second
 	if testing.Short() {
 		d = 0
+	}
+	if long, err := time.ParseDuration(os.Getenv("FERRY_FSX_FOR")); err == nil {
+		d = long
 	}
 	t.Logf("%d operations", x.run(time.Now().Add(d)))
 }
