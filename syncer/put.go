@@ -122,6 +122,20 @@ func (s *Syncer) put(ctx context.Context, v view) (keys, error) {
 	if err := s.lim.acquire(ctx, size); err != nil {
 		return nil, err
 	}
+	if c != nil && c.base != nil {
+		// A conditional put locks its key at MinIO before the body comes: a body that
+		// is read from the object at that key meanwhile would wait for itself.
+		whole := make([]byte, size)
+		if _, err := io.ReadFull(io.NewSectionReader(c, 0, size), whole); err != nil {
+			s.lim.release(size)
+			if c.failure() != nil {
+				err = c.failure()
+			}
+			return s.answered(ctx, v.key, m, ferry.Version{}, err)
+		}
+		c.close()
+		body = bytes.NewReader(whole)
+	}
 	version, err := s.r.Put(ctx, v.key, body, size, m.opts)
 	s.lim.release(size)
 	if err != nil && c != nil && c.failure() != nil {
