@@ -30,7 +30,7 @@ func (s *Syncer) lookUpload(t *transfer) (at uploadView, err error) {
 			return nil
 		}
 		at.in = tx.Inode(at.u.Inode)
-		switch at.u.State { //nolint:exhaustive // the others are not under way
+		switch at.u.State {
 		case ferry.StateDirty, ferry.StateSealed, ferry.StateStreaming, ferry.StateUploading:
 		default:
 			at.over = true

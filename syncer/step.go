@@ -85,7 +85,7 @@ func (s *Syncer) failed(ctx context.Context, key ferry.ObjectKey, err error, sto
 		return
 	}
 	s.line.note(err)
-	switch ferry.KindOf(err) { //nolint:exhaustive // the rest is tried again
+	switch ferry.KindOf(err) {
 	case ferry.KindReadOnly:
 		stop(err)
 	case ferry.KindTransient:

@@ -484,13 +484,6 @@ func (w *world) body(key ferry.ObjectKey) (string, bool) {
 	return string(o.body), ok
 }
 
-// requests returns how many requests of that name were sent.
-func (w *world) requests(api string) int {
-	w.r.mu.Lock()
-	defer w.r.mu.Unlock()
-	return w.r.requests[api]
-}
-
 // pattern returns n bytes that differ from place to place and from seed to seed.
 func pattern(n int, seed byte) []byte {
 	b := make([]byte, n)
