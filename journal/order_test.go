@@ -2,6 +2,7 @@ package journal
 
 import (
 	"log/slog"
+	"strconv"
 	"testing"
 	"time"
 
@@ -128,6 +129,93 @@ func TestOrderOfDurableSteps(t *testing.T) {
 		}
 	}
 	if err := Check(j); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLeftovers: what a kill leaves behind goes away, but not before a power cut
+// could no longer bring back the rows that need it.
+func TestLeftovers(t *testing.T) {
+	o := Options{
+		Dir: t.TempDir(), UnsafeFS: true, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		SyncInterval: time.Hour, recordMax: 500, chunkMax: 1000, moveRows: 5,
+	}
+	open := func() *Journal {
+		t.Helper()
+		j, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return j
+	}
+	j := open()
+	g := ferry.NewGenerations().Next()
+	f, err := j.store.Open(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	put := func(state ferry.UploadState) {
+		t.Helper()
+		err := j.Update(func(tx ferry.Tx) error {
+			tx.PutUpload(&ferry.Upload{Generation: g, Inode: 5, State: state, Path: "a", Truncating: -1})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(ferry.StateSealed)
+	if err := j.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	put(ferry.StateDiscarded)
+	if err := j.Abandon(); err != nil {
+		t.Fatal(err)
+	}
+	j = open()
+	if ok, _ := j.store.Exists(g); !ok {
+		t.Fatal("the file is freed, and a power cut would bring its row back")
+	}
+	if err := j.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if ok, _ := j.store.Exists(g); ok {
+		t.Fatal("an orphan is kept")
+	}
+
+	// A large change that ended before its record.
+	j.updates.Lock()
+	x, err := j.begin(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		x.PutSetting(strconv.Itoa(i), "garbage")
+	}
+	batch := x.batch
+	x.end()
+	j.folds.Unlock()
+	j.updates.Unlock()
+	if ok, err := j.cp.hasBatch(batch); batch == 0 || !ok {
+		t.Fatalf("no chunk was staged: %d %v", batch, err)
+	}
+	if err := j.Abandon(); err != nil {
+		t.Fatal(err)
+	}
+	j = open()
+	if ok, _ := j.cp.hasBatch(batch); ok {
+		t.Fatal("the chunks of a change that never was are kept")
+	}
+	if err := j.View(func(tx ferry.Tx) error {
+		if v := tx.Setting("7"); v != "" {
+			t.Errorf("a change that never was: %q", v)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
 }
