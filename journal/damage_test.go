@@ -313,6 +313,40 @@ func scribble(name string, at int64, zeros bool) error {
 	return err
 }
 
+// TestMissingCheckpoint: without journal.db the closed files come back, with or
+// without the log, and a state directory that was never used is no loss.
+func TestMissingCheckpoint(t *testing.T) {
+	for _, gone := range [][]string{{"journal.db"}, {"journal.db", "redo"}} {
+		o := childOptions(t, t.TempDir())
+		j, err := journal.Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := j.Recovered(); r.Damage != nil || r.Lost != nil {
+			t.Fatalf("a new journal: %+v", r)
+		}
+		paths := closedFiles(t, j, 40)
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range gone {
+			if err := os.RemoveAll(filepath.Join(o.Dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if j, err = journal.Open(o); err != nil {
+			t.Fatal(err)
+		}
+		haveClosedFiles(t, j, paths)
+		if r := j.Recovered(); r.Damage == nil || r.Lost == nil {
+			t.Fatalf("a loss without a word: %+v", r)
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestRebuild is `ferry doctor --rebuild` on a journal that is whole.
 func TestRebuild(t *testing.T) {
 	o := childOptions(t, t.TempDir())

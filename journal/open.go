@@ -165,13 +165,9 @@ func Open(o Options) (_ *Journal, err error) {
 // takes its place: lost is true then.
 func (j *Journal) openTables() (lost bool, err error) {
 	name := filepath.Join(j.o.Dir, nameCheckpoint)
-	asides, err := filepath.Glob(name + ".damaged-*")
-	if err != nil {
+	if lost, err = j.checkpointGone(name); err != nil {
 		return false, err
 	}
-	// A set-aside file without a marker of recovery: we died between the two.
-	_, statErr := os.Stat(name)
-	lost = len(asides) > 0 && errors.Is(statErr, fs.ErrNotExist)
 	if _, err := os.Stat(name); err == nil && j.o.rebuild {
 		err = os.Rename(name, setAsideName(name))
 		if err != nil {
@@ -201,6 +197,26 @@ func (j *Journal) openTables() (lost bool, err error) {
 	}
 	j.o.Crash(crashpoint.OpenCheckpoint)
 	return lost, err
+}
+
+// checkpointGone reports whether journal.db is not there although there was one:
+// somebody took it away, or we died after setting a damaged one aside. Log and
+// staging files are only ever made after it.
+func (j *Journal) checkpointGone(name string) (bool, error) {
+	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		return false, osError("journal.open", name, err)
+	}
+	segments, err := filepath.Glob(filepath.Join(j.o.Dir, nameRedo, "*"))
+	if err != nil {
+		return false, err
+	}
+	files, err := j.store.List()
+	if err != nil || len(segments)+len(files) == 0 {
+		return false, err
+	}
+	j.log.Error("journal.db is gone from the state directory; its log and the staging files give back what they hold", "dir", j.o.Dir)
+	j.report.Damage = append(j.report.Damage, "journal.db was not there")
+	return true, nil
 }
 
 func setAsideName(name string) string {
