@@ -59,6 +59,18 @@ func (b *block) drop() {
 	}
 }
 
+// wanted reports whether anybody waits for the block, or copies from it: to take it
+// away from them would only make them fetch it again.
+func (b *block) wanted() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	others := b.refs - 1 // the list's
+	if !b.done {
+		others-- // the fetch's
+	}
+	return others > 0
+}
+
 // advance says that n more bytes are here.
 func (b *block) advance(n int) {
 	b.mu.Lock()

@@ -341,7 +341,7 @@ func (r *reader) beginIn(buf []byte, e ferry.Extent, ahead bool) *block {
 func (r *reader) prune() {
 	keep := r.blocks[:0]
 	for _, b := range r.blocks {
-		if r.window > 0 && (b.End() < r.next-behind || b.Offset > r.next+2*windowMax) {
+		if r.window > 0 && (b.End() < r.next-behind || b.Offset > r.next+2*windowMax) && !b.wanted() {
 			b.cancel()
 			b.drop()
 			continue
@@ -351,11 +351,14 @@ func (r *reader) prune() {
 	clear(r.blocks[len(keep):])
 	r.blocks = keep
 	for r.window == 0 && len(r.blocks) > keepRandom {
-		i := 0
+		i := -1
 		for j, b := range r.blocks {
-			if b.used.Before(r.blocks[i].used) {
+			if (i < 0 || b.used.Before(r.blocks[i].used)) && !b.wanted() {
 				i = j
 			}
+		}
+		if i < 0 {
+			return // as many readers as blocks: each needs its own
 		}
 		r.blocks[i].cancel()
 		r.blocks[i].drop()
@@ -370,7 +373,7 @@ func (r *reader) shed(off int64) {
 	defer r.mu.Unlock()
 	keep := r.blocks[:0]
 	for _, b := range r.blocks {
-		if off >= b.Offset && off < b.End() {
+		if off >= b.Offset && off < b.End() || b.wanted() {
 			keep = append(keep, b)
 			continue
 		}
