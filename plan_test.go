@@ -102,6 +102,7 @@ func TestPlanSendsFewest(t *testing.T) {
 	}
 }
 
+// semantics: write-edit
 func TestPlanFigures(t *testing.T) {
 	const gib = 1 << 30
 	base := Version{Size: gib}

@@ -148,6 +148,8 @@ func damages(size int64) map[string]func(f *os.File) error {
 
 // TestDamagedCheckpoint breaks journal.db in many ways: it never panics, every
 // closed file is there, and a file that is not believed is set aside and said so.
+//
+// semantics: keep-rebuild
 func TestDamagedCheckpoint(t *testing.T) {
 	original := t.TempDir()
 	j, err := journal.Open(childOptions(t, original))

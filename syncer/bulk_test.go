@@ -23,6 +23,8 @@ func forest(w *world) (paths []ferry.Path) {
 
 // TestBulkDelete: rm -rf of 10,000 objects in 100 folders costs few requests,
 // whether what was seen of them still counts or has to be compared.
+//
+// semantics: name-delete-batch
 func TestBulkDelete(t *testing.T) {
 	for name, c := range map[string]struct {
 		ttl  time.Duration

@@ -110,6 +110,8 @@ func (w *world) parked(path ferry.Path) string {
 
 // TestBaseLost: an edit whose base is gone is parked with its bytes, and never
 // laid over another version; the person can give it up.
+//
+// semantics: write-base-lost
 func TestBaseLost(t *testing.T) {
 	for _, size := range []int{100, 20 * mib} {
 		for _, gone := range []bool{false, true} {

@@ -100,6 +100,8 @@ var scenarios = map[string]func(w *world, rest func()){
 }
 
 // TestScenarios: without any fault the bucket ends as the user left the mount.
+//
+// semantics: write-settle
 func TestScenarios(t *testing.T) {
 	for name, play := range scenarios {
 		t.Run(name, func(t *testing.T) {

@@ -119,6 +119,8 @@ type killer struct {
 
 // Nothing whose close had returned is lost, each object is right by sha256, and a
 // kill costs at most 64 MiB of sending.
+//
+// semantics: keep-close-kill keep-resume write-whole
 func TestKillsOfEverythingDuringAndAfterCopy(t *testing.T) {
 	needMount(t)
 	kills := choose(4, 50)
@@ -165,6 +167,7 @@ func (k *killer) life(round int, kill bool) int {
 		}()
 	} else {
 		close(ended)
+		k.checkWholeOrAbsent()
 		k.checkThroughMount()
 	}
 	if kill {
@@ -192,6 +195,17 @@ func (k *killer) copy(name string) error {
 		return fmt.Errorf("cp: %w: %s", err, out)
 	}
 	return nil
+}
+
+// checkWholeOrAbsent looks at the bucket while the upload may be under way.
+func (k *killer) checkWholeOrAbsent() {
+	keys := k.s3.Keys(k.t, k.bucket, k.file)
+	if len(keys) == 0 {
+		return
+	}
+	if got := object(k.t, k.s3, k.bucket, k.file); k.acked && len(got) != len(k.bytes) {
+		k.t.Errorf("object %s has %d bytes of %d while it is being sent", k.file, len(got), len(k.bytes))
+	}
 }
 
 // checkThroughMount looks at the file after a kill. What was not acknowledged may
@@ -236,6 +250,8 @@ func (k *killer) checkObject() {
 
 // The server goes away during a copy and comes back: the copy ends well, status
 // says offline meanwhile, and what is staged can be read.
+//
+// semantics: read-local
 func TestServerStoppedDuringCopy(t *testing.T) {
 	needMount(t)
 	s3 := storetest.StartMinIO(t)
@@ -285,6 +301,8 @@ func TestServerStoppedDuringCopy(t *testing.T) {
 
 // A mount is made without its server if it was made with it before, and never on
 // a state directory that does not know the bucket.
+//
+// semantics: read-unknown
 func TestMountOffline(t *testing.T) {
 	needMount(t)
 	s3 := storetest.StartMinIO(t)

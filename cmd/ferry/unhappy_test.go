@@ -47,6 +47,8 @@ func refuseWrites(t *testing.T, s3 *storetest.Server, word string) (front *store
 
 // A permanent refusal parks: wait, status and umount say which and why, the bytes
 // stay readable, retry goes on, cancel gives up.
+//
+// semantics: write-park
 func TestParked(t *testing.T) {
 	s3 := storetest.StartMinIO(t)
 	front, refuse := refuseWrites(t, s3, "secret")
@@ -101,6 +103,8 @@ func TestParked(t *testing.T) {
 
 // A mount in use is not taken away, except by --now and by signals; what was open
 // then is sealed as it is at the next start.
+//
+// semantics: keep-open-files
 func TestUmountOfABusyMount(t *testing.T) {
 	s3 := storetest.StartMinIO(t)
 	p := newPlace(t, s3)
@@ -142,6 +146,8 @@ func TestUmountOfABusyMount(t *testing.T) {
 }
 
 // A lost journal gives back what staging holds.
+//
+// semantics: keep-rebuild
 func TestDoctorRebuild(t *testing.T) {
 	s3 := storetest.StartMinIO(t)
 	front, refuse := refuseWrites(t, s3, "kept")

@@ -25,6 +25,8 @@ func random(n int) []byte {
 
 // head and tail of a cold file fetch one block; all of it is fetched once, however
 // often it is read while the object stands.
+//
+// semantics: read-tail
 func TestColdReads(t *testing.T) {
 	b := &bucket{}
 	m := mount(t, b)

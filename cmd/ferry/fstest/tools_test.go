@@ -85,6 +85,8 @@ EOP
 }
 
 // What people do with files works: each script ends with 0.
+//
+// semantics: name-unlinked-open
 func TestTools(t *testing.T) {
 	m := mount(t, nil)
 	i := 0
