@@ -23,14 +23,16 @@ import (
 )
 
 // The points at which the whole daemon is killed: before and after each request
-// that changes the bucket, and between the steps of a write. (journal's own are
-// tested there.)
+// that changes the bucket, between the steps of a write, and at some of the
+// journal's points (all of them are tested there).
 var daemonPoints = []string{
-	"content.cloned", "content.seal.after", "content.seal.before", "content.truncate.before", "content.truncate.cut",
+	"content.seal.after", "content.seal.before", "content.truncate.before", "content.truncate.cut",
 	"content.truncate.intent", "content.writable", "content.write.journaled", "content.write.staged",
 	"syncer.aside.intent", "syncer.aside.sent", "syncer.attr.sent", "syncer.complete.intent", "syncer.complete.sent",
 	"syncer.copy.intent", "syncer.delete.claimed", "syncer.delete.sent", "syncer.delete.stored", "syncer.move.sent",
 	"syncer.part.sent", "syncer.put.intent", "syncer.put.sent", "syncer.stored", "syncer.upload.opened",
+	crashpoint.AppendBefore + ":12", crashpoint.AppendAfter + ":20", crashpoint.AppendBefore + ":35", crashpoint.AppendAfter + ":50",
+	crashpoint.SyncStaging + ":3", crashpoint.BarrierAppend + ":3", crashpoint.BarrierSynced + ":4", crashpoint.FreeBefore + ":2",
 }
 
 // step is one change by a program: what it does, and to a model of the tree.
@@ -156,7 +158,7 @@ func crashAt(t *testing.T, s3 *storetest.Server, point string) {
 	p.run("wait", "--timeout", "30s", p.mnt()) // most points are in what follows
 	select {
 	case <-m.ended:
-	default:
+	case <-time.After(time.Second):
 		t.Errorf("the daemon did not come to %s", point)
 	}
 	m.kill()

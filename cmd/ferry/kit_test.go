@@ -68,9 +68,10 @@ func needMount(t *testing.T) {
 // place is a folder of its own for one mount on a file system that can keep its
 // state, with everything in it found by the environment.
 type place struct {
-	t   *testing.T
-	dir string
-	env []string
+	t      *testing.T
+	dir    string
+	env    []string
+	daemon *mounted // the last one, nil if none
 }
 
 func newPlace(t *testing.T, s3 *storetest.Server) *place {
@@ -149,9 +150,13 @@ func (p *place) run(args ...string) result {
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Signal(syscall.SIGQUIT) })
+	timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 	err := cmd.Wait()
 	if !timer.Stop() {
+		if p.daemon != nil {
+			_ = p.daemon.cmd.Process.Signal(syscall.SIGQUIT) // its goroutines go to its log
+			<-p.daemon.ended
+		}
 		p.t.Fatalf("ferry %s hung:\n%s", strings.Join(args, " "), errs.String())
 	}
 	var exit *exec.ExitError
@@ -195,6 +200,7 @@ type mounted struct {
 func (p *place) mount(args ...string) *mounted {
 	p.t.Helper()
 	m := &mounted{place: p, ended: make(chan struct{})}
+	p.daemon = m
 	m.cmd = p.command(append([]string{"mount", "--state-dir", p.state(), "--log-level", "debug"}, args...)...)
 	m.cmd.Stderr = m
 	// Its own group, so that everything it starts can be killed with it.
@@ -252,7 +258,9 @@ func (m *mounted) text() string {
 
 func (m *mounted) tail() string {
 	s := m.text()
-	if len(s) > 8000 {
+	if i := strings.Index(s, "SIGQUIT: quit"); i >= 0 && len(s) > i+100_000 {
+		s = s[:i+100_000] // it was asked for its goroutines
+	} else if i < 0 && len(s) > 8000 {
 		s = "…" + s[len(s)-8000:]
 	}
 	return s
