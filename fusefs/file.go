@@ -53,10 +53,10 @@ func (fs *rawFS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut
 	defer r.end()
 	e, err := fs.tree.Stat(r, ferry.InodeID(in.NodeId))
 	if err != nil {
-		return fs.status(r, err)
+		return fs.stale.answer(in.Pid, fs.status(r, err))
 	}
 	if err := fs.open(r, e, in.Flags, out); err != nil {
-		return fs.status(r, err)
+		return fs.stale.answer(in.Pid, fs.status(r, err))
 	}
 	if in.Mode&fuse.OPEN_KILL_SUIDGID != 0 {
 		if err := fs.killSetID(r); err != nil {

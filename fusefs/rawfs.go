@@ -32,6 +32,7 @@ type rawFS struct {
 	wg         sync.WaitGroup
 	inflight   inflight
 	invalid    *invalidator
+	stale      staleOpens
 
 	mu     sync.RWMutex
 	lastFh uint64

@@ -32,15 +32,7 @@ func (f *Files) OpenFile(ctx context.Context, e tree.Entry, flags uint32) (*Hand
 	}
 	in := f.ref(e.ID)
 	h := &Handle{in: in, writer: flags&syscall.O_ACCMODE != syscall.O_RDONLY}
-	err := f.attach(ctx, h, e)
-	for until := time.Now().Add(followFor); ferry.IsKind(err, ferry.KindConflict) && time.Now().Before(until); {
-		// The rows may have been closed since e was made: the tree knows more soon.
-		if err = wait(ctx, 10*time.Millisecond); err == nil {
-			if e, err = f.o.Tree.Stat(ctx, e.ID); err == nil {
-				err = f.attach(ctx, h, e)
-			}
-		}
-	}
+	err := f.attachSoon(ctx, h, e)
 	if err != nil {
 		f.unref(in)
 		return nil, err
@@ -52,6 +44,23 @@ func (f *Files) OpenFile(ctx context.Context, e tree.Entry, flags uint32) (*Hand
 		}
 	}
 	return h, nil
+}
+
+// attachSoon is attach with a little patience: the rows of a file may have been
+// closed since e was made, and the tree know its object a moment later.
+func (f *Files) attachSoon(ctx context.Context, h *Handle, e tree.Entry) error {
+	for until := time.Now().Add(followFor); ; {
+		err := f.attach(ctx, h, e)
+		if !ferry.IsKind(err, ferry.KindConflict) || e.Unlinked || time.Now().After(until) {
+			return err
+		}
+		if err := wait(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+		if e, err = f.o.Tree.Stat(ctx, e.ID); err != nil {
+			return err
+		}
+	}
 }
 
 // attach brings the inode's state up to date with e and joins the handle to it.
