@@ -184,7 +184,7 @@ func (s *Syncer) room(c class) int {
 	taken := s.agenda.running[c] + len(s.agenda.queue[c])
 	switch c {
 	case classSmall:
-		return 4*s.o.SmallInFlight - taken
+		return 8*s.o.SmallInFlight - taken
 	case classLarge:
 		return 2*largeSlots - taken
 	case classDelete:
@@ -218,7 +218,7 @@ func (s *Syncer) start(ctx context.Context, wg *sync.WaitGroup, stop context.Can
 	for _, c := range []class{classSmall, classLarge} {
 		slots := largeSlots
 		if c == classSmall {
-			slots = s.lim.share(s.o.SmallInFlight)
+			slots = 4 * s.o.SmallInFlight // most of them wait for a barrier; turn bounds the rest
 		}
 		for a.running[c] < slots && len(a.queue[c]) > 0 {
 			key := a.queue[c][0]

@@ -21,6 +21,11 @@ func (s *Syncer) attr(ctx context.Context, v view) (keys, error) {
 		m.opts.Cond = ferry.Precondition{IfMatch: src.ETag}
 		return s.moveParts(ctx, v.key, src, m)
 	}
+	done, err := s.turn(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	version, err := s.r.Copy(ctx, src, v.key, m.opts)
 	s.o.Crash("syncer.attr.sent")
 	version.Key, version.Size = v.key, src.Size

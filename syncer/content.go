@@ -77,6 +77,7 @@ func (c *content) close() {
 	}
 	if c.file != nil {
 		c.file.Close()
+		c.file = nil
 	}
 }
 

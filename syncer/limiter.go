@@ -115,10 +115,3 @@ func (l *limiter) set(limit int) {
 	l.allowed = float64(l.limit)
 	l.admit()
 }
-
-// share returns n scaled as the server bears it now, at least 1.
-func (l *limiter) share(n int) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return max(1, int(float64(n)*l.allowed/float64(l.limit)))
-}

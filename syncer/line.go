@@ -42,6 +42,7 @@ func (l *line) note(err error) {
 	switch {
 	case err == nil:
 		l.s.lim.fine()
+		l.s.few.fine()
 	case errors.Is(err, ferry.ErrOffline):
 		if l.set(true) {
 			l.s.o.Log.Warn("the server cannot be reached; writes queue here until it can", "error", err)
@@ -53,6 +54,7 @@ func (l *line) note(err error) {
 		}
 	case ferry.IsKind(err, ferry.KindTransient):
 		l.s.lim.slow()
+		l.s.few.slow()
 	}
 }
 

@@ -27,6 +27,11 @@ func (s *Syncer) move(ctx context.Context, v view) (keys, error) {
 	if src.Size > moveWhole {
 		return s.moveParts(ctx, v.key, src, m)
 	}
+	done, err := s.turn(ctx, src.Size)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	var body []byte
 	if src.Size > 0 {
 		r, err := s.r.Get(ctx, src, ferry.Extent{Length: src.Size})

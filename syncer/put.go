@@ -108,44 +108,49 @@ func (s *Syncer) put(ctx context.Context, v view) (keys, error) {
 	if err != nil {
 		return s.refusedBefore(v, err)
 	}
-	if c != nil {
-		if err := c.open(ctx, s); err != nil {
-			return s.answered(ctx, v.key, m, ferry.Version{}, err)
-		}
-		defer c.close()
-		body = c
-	}
 	s.o.Crash("syncer.put.intent")
 	if err := s.barrier(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.lim.acquire(ctx, size); err != nil {
+	done, err := s.turn(ctx, size)
+	if err != nil {
 		return nil, err
+	}
+	version, err := s.sendWhole(ctx, v.key, c, body, size, m.opts)
+	done()
+	s.o.Crash("syncer.put.sent")
+	if err == nil {
+		version.Key, version.Size = v.key, size
+	}
+	return s.answered(ctx, v.key, m, version, err)
+}
+
+// sendWhole puts c, or body if there is no content.
+func (s *Syncer) sendWhole(ctx context.Context, key ferry.ObjectKey, c *content, body io.ReaderAt, size int64, o ferry.PutOptions) (v ferry.Version, err error) {
+	if c != nil {
+		if err := c.open(ctx, s); err != nil {
+			return v, err
+		}
+		defer c.close()
+		body = c
 	}
 	if c != nil && c.base != nil {
 		// A conditional put locks its key at MinIO before the body comes: a body that
 		// is read from the object at that key meanwhile would wait for itself.
 		whole := make([]byte, size)
 		if _, err := io.ReadFull(io.NewSectionReader(c, 0, size), whole); err != nil {
-			s.lim.release(size)
 			if c.failure() != nil {
 				err = c.failure()
 			}
-			return s.answered(ctx, v.key, m, ferry.Version{}, err)
+			return v, err
 		}
-		c.close()
 		body = bytes.NewReader(whole)
 	}
-	version, err := s.r.Put(ctx, v.key, body, size, m.opts)
-	s.lim.release(size)
+	v, err = s.r.Put(ctx, key, body, size, o)
 	if err != nil && c != nil && c.failure() != nil {
 		err = c.failure()
 	}
-	s.o.Crash("syncer.put.sent")
-	if err == nil {
-		version.Key, version.Size = v.key, size
-	}
-	return s.answered(ctx, v.key, m, version, err)
+	return v, err
 }
 
 // refusedBefore is for a step that ended before its intent was journaled.

@@ -35,7 +35,8 @@ type Syncer struct {
 	o    Options
 	j    Journal
 	r    Remote
-	lim  *limiter
+	lim  *limiter // bodies over 1 MiB
+	few  *limiter // requests with less
 	line *line
 	agenda
 	del deleter
@@ -57,6 +58,7 @@ func New(o Options) *Syncer {
 	s := &Syncer{
 		o: o, j: o.Journal, r: o.Remote,
 		lim:       newLimiter(o.PartsInFlight, o.BytesInFlight, o.Now),
+		few:       newLimiter(o.SmallInFlight, o.BytesInFlight, o.Now),
 		transfers: map[ferry.Generation]*transfer{},
 	}
 	s.line = newLine(s)
@@ -112,6 +114,26 @@ func (s *Syncer) barrier(ctx context.Context) error {
 	}
 	return s.j.Sync(ctx)
 }
+
+// turn waits until a request with so many bytes may be sent, and returns what
+// ends it. Steps take their turn after the barrier: while some wait for the disk,
+// others keep the line busy.
+func (s *Syncer) turn(ctx context.Context, bytes int64) (done func(), err error) {
+	l := s.few
+	if bytes > mebibyte {
+		l = s.lim
+	}
+	if err := l.acquire(ctx, bytes); err != nil {
+		return nil, err
+	}
+	if s.line.isOffline() { // learnt while this one waited: no need to ask again
+		l.release(bytes)
+		return nil, &ferry.Error{Op: "syncer.turn", Kind: ferry.KindTransient, Err: ferry.ErrOffline}
+	}
+	return func() { l.release(bytes) }, nil
+}
+
+const mebibyte = 1 << 20
 
 // linger returns how long a new difference is left alone, in case it goes away
 // by itself (a temporary name, a file deleted at once).
