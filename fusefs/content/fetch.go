@@ -135,7 +135,7 @@ func (f *Files) fetch(ctx context.Context, v ferry.Version, b *block) {
 			backoff, since = firstBackoff, time.Now()
 		}
 		patience := f.o.RetryFor
-		switch ferry.KindOf(err) { //nolint:exhaustive // all others are final
+		switch ferry.KindOf(err) {
 		case ferry.KindTransient:
 		case ferry.KindUnknown:
 			patience /= 3
