@@ -29,6 +29,7 @@ const (
 	envFrom  = "FERRY_TEST_FROM" // changes already made
 	envUntil = "FERRY_TEST_UNTIL"
 	envFull  = "FERRY_TEST_DISK_FULL" // the disk is full once
+	envBoot  = "FERRY_TEST_BOOT"      // a boot ID of its own
 )
 
 func TestMain(m *testing.M) {
@@ -52,7 +53,7 @@ func number(env string) int {
 
 func childMain(dir string) error {
 	o := journal.Options{
-		Dir: dir, UnsafeFS: true, BallastSize: 64 << 10, SyncInterval: 3 * time.Millisecond,
+		Dir: dir, BootID: os.Getenv(envBoot), UnsafeFS: true, BallastSize: 64 << 10, SyncInterval: 3 * time.Millisecond,
 		Log:      slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 		Identity: journal.Identity{Endpoint: "http://test", Bucket: "bucket"},
 	}

@@ -22,6 +22,9 @@ type Journal struct {
 	ballast *ballast
 	report  Report
 	ids     ids
+	// reopened are closed files of which a power cut took back, at this start, that
+	// they were opened for writing again.
+	reopened []ferry.Generation
 
 	// Lock order: updates, folds, the log's own, stateMu.
 	updates sync.Mutex // one Update at a time

@@ -243,7 +243,7 @@ func (j *Journal) replay(lost bool) error {
 			return j.replayBatch(r)
 		}
 		return decodePayload(r.Payload, func(e entry) { j.state.mem = j.state.mem.put(e) })
-	})
+	}, j.noteReopened)
 	if err != nil {
 		return &ferry.Error{Op: "journal.replay", Key: dir, Kind: ferry.KindCorrupt, Err: err, Msg: "the log cannot be read"}
 	}
@@ -321,10 +321,8 @@ func (j *Journal) recover(lost bool) error {
 	if err != nil {
 		return err
 	}
-	if j.report.Dropped > 0 {
-		if err := j.settleSizes(); err != nil {
-			return err
-		}
+	if err := j.settleReopened(); err != nil {
+		return err
 	}
 	if err := j.queueOrphans(); err != nil {
 		return err
@@ -337,25 +335,47 @@ func (j *Journal) recover(lost bool) error {
 	return nil
 }
 
-// settleSizes is for a power cut that took back that a closed file was opened
-// again: its staging file may already be longer or shorter than its row says. It
-// is closed as it is.
-func (j *Journal) settleSizes() error {
+// noteReopened looks in a record that a power cut takes back for files that were
+// opened for writing again.
+func (j *Journal) noteReopened(r redo.Record) {
+	if r.Kind != redo.Rows {
+		return
+	}
+	// What cannot be read names nothing.
+	_ = decodePayload(r.Payload, func(e entry) {
+		if table(e.key[0]) != tableUploads || e.deleted {
+			return
+		}
+		if u, err := decodeUploadRow(e.key, e.value); err == nil && u.State.Writable() {
+			j.reopened = append(j.reopened, u.Generation)
+		}
+	})
+}
+
+// settleReopened is for a power cut that took back that a closed file was opened
+// again: its row says closed, but some of the newer bytes may have reached the
+// disk. It is closed as it is, and what was sent of it is sent again.
+func (j *Journal) settleReopened() error {
+	if len(j.reopened) == 0 {
+		return nil
+	}
 	return j.Update(func(tx ferry.Tx) error {
-		for u := range tx.Uploads() {
-			if u.Base != nil || !u.State.NeedsBytes() || u.State.Writable() || u.State == ferry.StateCompleting || u.Truncating >= 0 {
+		for _, g := range j.reopened {
+			u := tx.Upload(g)
+			if u == nil || !u.State.NeedsBytes() || u.State.Writable() || u.State == ferry.StateCompleting {
 				continue
 			}
-			size, err := j.store.SizeOf(u.Generation)
+			tx.DeleteParts(g)
+			if u.Base != nil || u.Truncating >= 0 {
+				continue // its size is in the row
+			}
+			size, err := j.store.SizeOf(g)
 			if err != nil {
 				return err
 			}
-			if size == u.Size {
-				continue
-			}
 			u.Size = size
 			tx.PutUpload(u)
-			if in := tx.Inode(u.Inode); in != nil && in.Content == u.Generation {
+			if in := tx.Inode(u.Inode); in != nil && in.Content == g {
 				in.Size = size
 				tx.PutInode(in)
 			}

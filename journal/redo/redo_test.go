@@ -25,7 +25,7 @@ func start(t *testing.T, o Options, after uint64) (*Log, *Scan, []Record) {
 		r.Payload = bytes.Clone(r.Payload)
 		all = append(all, r)
 		return nil
-	})
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestCutAtEveryByte(t *testing.T) {
 			r.Payload = bytes.Clone(r.Payload)
 			all = append(all, r)
 			return nil
-		})
+		}, nil)
 		if err != nil || scan.Damage != nil {
 			t.Fatalf("cut at %d: %v %v", cut, err, scan.Damage)
 		}
@@ -161,7 +161,7 @@ func TestRelease(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := 0
-		scan, err := Read(options(dir, "a"), folded, false, func(Record) error { n++; return nil })
+		scan, err := Read(options(dir, "a"), folded, false, func(Record) error { n++; return nil }, nil)
 		if err != nil || scan.Damage != nil || n != 200-int(folded) {
 			t.Fatalf("folded %d: %d records left, %v %v", folded, n, err, scan.Damage)
 		}

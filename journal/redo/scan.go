@@ -62,14 +62,19 @@ type Options struct {
 // Read reads the log and calls apply for each record that counts after number
 // `after`, in order and without gaps. With anywhere, the first record found may
 // be a later one (the checkpoint was lost: the log gives what it holds).
-// apply must not keep a payload.
-func Read(o Options, after uint64, anywhere bool, apply func(Record) error) (*Scan, error) {
+// dropped (nil: nobody) is told of the records that a power cut takes back, or took
+// back at an earlier start that may have died before it acted on them, as far as
+// they can be read. Neither may keep a payload.
+func Read(o Options, after uint64, anywhere bool, apply func(Record) error, dropped func(Record)) (*Scan, error) {
 	s := &Scan{Last: after}
 	if err := s.list(o); err != nil {
 		return nil, err
 	}
 	if err := s.barriers(o); err != nil {
 		return nil, err
+	}
+	if dropped == nil {
+		dropped = func(Record) {}
 	}
 	expected := after + 1
 	broken := false
@@ -79,13 +84,14 @@ func Read(o Options, after uint64, anywhere bool, apply func(Record) error) (*Sc
 		if seg.head.boot != o.Boot {
 			believe = min(believe, s.Barrier+1)
 		}
-		records, bad, err := seg.read(o, believe, func(r Record) error {
+		records, bad, err := seg.read(o, believe, dropped, func(r Record) error {
 			switch {
 			case r.Seq <= after:
 				return nil
 			case seg.head.boot != o.Boot && r.Seq > s.Barrier:
 				if r.Kind != Barrier {
 					s.Dropped++
+					dropped(r)
 				}
 				return nil
 			case broken:
@@ -175,7 +181,7 @@ func (s *Scan) barriers(o Options) error {
 			continue // what a dead segment knew is not so any more
 		}
 		s.Barrier = max(s.Barrier, seg.head.barrier)
-		_, _, err := seg.read(o, 0, func(r Record) error {
+		_, _, err := seg.read(o, 0, nil, func(r Record) error {
 			s.Barrier = max(s.Barrier, BarrierSeq(r))
 			return nil
 		})
@@ -212,11 +218,11 @@ func allZero(b []byte) bool {
 	return true
 }
 
-// read calls fn for each live record. bad counts records before number believe
+// read calls fn for each live record and dead (nil: nobody) for the others. bad counts records before number believe
 // that can still be recognised after the place where reading had to stop: 0 means
 // that the end is an end (zeros, or a record that was being written when the
 // process died).
-func (seg *segment) read(o Options, believe uint64, fn func(Record) error) (records, bad int, err error) {
+func (seg *segment) read(o Options, believe uint64, dead func(Record), fn func(Record) error) (records, bad int, err error) {
 	if seg.head.first == 0 {
 		return 0, 0, nil
 	}
@@ -242,7 +248,13 @@ func (seg *segment) read(o Options, believe uint64, fn func(Record) error) (reco
 			return records, recognise(b, seg.head.salt, expected, believe), nil
 		}
 		if r.Seq >= seg.limit {
-			return records, 0, nil
+			if dead == nil {
+				return records, 0, nil
+			}
+			dead(r)
+			expected++
+			b = b[n:]
+			continue
 		}
 		if err := fn(r); err != nil {
 			return records, 0, err
