@@ -252,7 +252,7 @@ func (k *killer) checkObject() {
 // says offline meanwhile, and what is staged can be read.
 //
 // semantics: read-local
-func TestServerStoppedDuringCopy(t *testing.T) {
+func TestServerKilledDuringCopy(t *testing.T) {
 	needMount(t)
 	s3 := storetest.StartMinIO(t)
 	p := newPlace(t, s3)

@@ -141,12 +141,22 @@ func (m *mount) openJournal(context.Context) (err error) {
 	if m.journal, err = openJournal(m.c, m.log); err != nil {
 		return err
 	}
-	m.onClose(m.journal.Close)
+	m.onClose(m.closeJournal)
 	used := m.journal.Staging().Usage()
 	if m.staging, err = stagingMax(m.c, m.state, used); err != nil {
 		return err
 	}
 	m.memory, err = recall(m.journal)
+	return err
+}
+
+func (m *mount) closeJournal() error {
+	err := m.journal.Close()
+	if err != nil && m.kernel != nil && m.kernel.abandoned() {
+		// Handles are open, which is said to be a bug elsewhere.
+		m.log.Warn("files are still open: they are sealed as they are at the next start", "err", err)
+		return nil
+	}
 	return err
 }
 

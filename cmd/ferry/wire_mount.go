@@ -115,9 +115,9 @@ func (k *kernel) unmount(force bool) error {
 		return err
 	}
 	k.m.log.Warn("the mount is taken away although a program uses it: that program gets errors, what it wrote is kept")
-	// Root can end the connection, so that handles are released and sealed here.
-	// Else that happens at the next start.
-	_ = unix.Unmount(s.Mountpoint(), unix.MNT_FORCE) // EBUSY, and the connection is cut all the same
+	// With the connection cut, handles are released and files sealed here; where
+	// that is not allowed, at the next start.
+	cutConnection(s.Mountpoint())
 	if err := s.Detach(); err != nil {
 		return err
 	}
@@ -127,6 +127,33 @@ func (k *kernel) unmount(force bool) error {
 	case <-time.After(detachPatience):
 	}
 	return nil
+}
+
+// cutConnection ends the kernel's side of a FUSE connection, as well as this user
+// may. statfs and unmounting do not work through a connection that is cut, but
+// detaching does.
+func cutConnection(mountpoint string) {
+	var st unix.Stat_t
+	if unix.Stat(mountpoint, &st) == nil {
+		// The user who mounted may write there, if the kernel shows it.
+		abort := fmt.Sprintf("/sys/fs/fuse/connections/%d/abort", unix.Minor(st.Dev))
+		if os.WriteFile(abort, []byte("1"), 0) == nil {
+			return
+		}
+	}
+	_ = unix.Unmount(mountpoint, unix.MNT_FORCE) // EBUSY, and the connection is cut all the same
+}
+
+// abandoned reports whether programs still have files open here.
+func (k *kernel) abandoned() bool {
+	k.unmounting.Lock()
+	defer k.unmounting.Unlock()
+	select {
+	case <-k.served:
+		return false
+	default:
+		return k.detached
+	}
 }
 
 // invalidate tells the kernel that what it knows is stale. It may be called from
