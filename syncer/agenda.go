@@ -55,10 +55,13 @@ type agenda struct {
 	again    map[ferry.ObjectKey]struct{}
 	later    map[ferry.ObjectKey]time.Time
 	attempts map[ferry.ObjectKey]int
+	stamps   map[ferry.ObjectKey]stamp  // of what was taken, until its first step
 	queue    [classes][]ferry.ObjectKey // taken, waiting for a goroutine
+	refill   [classes]bool              // whether this round takes any of the class
 	running  [classes]int
 	streamed int // files being streamed
 
+	seq      uint64 // the journal's last change before this round's view
 	cursor   position
 	ends     uint64 // how many keys were let go
 	full     bool   // the last scan found rows that there was no room for
@@ -72,6 +75,7 @@ type agenda struct {
 func (a *agenda) init() {
 	a.wake = make(chan struct{}, 1)
 	a.busy = map[ferry.ObjectKey]class{}
+	a.stamps = map[ferry.ObjectKey]stamp{}
 	a.again = map[ferry.ObjectKey]struct{}{}
 	a.later = map[ferry.ObjectKey]time.Time{}
 	a.attempts = map[ferry.ObjectKey]int{}
@@ -179,23 +183,40 @@ func (a *agenda) due(now time.Time) (keys []ferry.ObjectKey) {
 	return keys
 }
 
-// room says how many more keys of a class may be taken. The caller holds mu.
-func (s *Syncer) room(c class) int {
-	taken := s.agenda.running[c] + len(s.agenda.queue[c])
+// capacity is how many keys of each class may be taken at once.
+func (s *Syncer) capacity(c class) int {
 	switch c {
 	case classSmall:
-		return 8*s.o.SmallInFlight - taken
+		return 8 * s.o.SmallInFlight
 	case classLarge:
-		return 2*largeSlots - taken
+		return 2 * largeSlots
 	case classDelete:
-		return deleteSlots - taken
+		return deleteSlots
 	default:
 		return 0
 	}
 }
 
+// beginFill decides which classes are filled up in this round: those that are
+// half empty, so that many keys are taken at once and share one barrier. The
+// caller holds mu.
+func (s *Syncer) beginFill() (any bool) {
+	a := &s.agenda
+	for _, c := range []class{classSmall, classLarge, classDelete} {
+		a.refill[c] = a.running[c]+len(a.queue[c]) <= s.capacity(c)/2
+		any = any || a.refill[c]
+	}
+	return any
+}
+
+// room reports whether another key of the class may be taken. The caller holds mu.
+func (s *Syncer) room(c class) bool {
+	a := &s.agenda
+	return a.refill[c] && a.running[c]+len(a.queue[c]) < s.capacity(c)
+}
+
 // take marks key as in work and queues it. The caller holds mu.
-func (s *Syncer) take(key ferry.ObjectKey, c class) {
+func (s *Syncer) take(key ferry.ObjectKey, c class, at stamp) {
 	a := &s.agenda
 	a.busy[key] = c
 	delete(a.later, key)
@@ -204,6 +225,7 @@ func (s *Syncer) take(key ferry.ObjectKey, c class) {
 		s.del.add(key)
 		return
 	}
+	a.stamps[key] = at
 	a.queue[c] = append(a.queue[c], key)
 }
 

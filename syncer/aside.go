@@ -102,7 +102,7 @@ func (s *Syncer) moveAside(ctx context.Context, v view) (keys, error) {
 		return nil, err
 	}
 	s.o.Crash("syncer.aside.intent")
-	if err := s.barrier(ctx); err != nil {
+	if err := s.barrier(ctx, 0); err != nil {
 		return nil, err
 	}
 	version, err := s.copyObject(ctx, *in.Remote, intent.Dest)

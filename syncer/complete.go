@@ -57,7 +57,7 @@ func (s *Syncer) complete(ctx context.Context, t *transfer, plan []ferry.PlanPar
 		return s.uploadFailed(t, err)
 	}
 	s.o.Crash("syncer.complete.intent")
-	if err := s.barrier(ctx); err != nil {
+	if err := s.barrier(ctx, 0); err != nil {
 		return nil, err
 	}
 	v, err := s.r.Complete(ctx, t.key, id, parts, cond)

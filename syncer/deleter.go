@@ -144,7 +144,7 @@ func (s *Syncer) tryBatch(ctx context.Context, batch []ferry.ObjectKey, retry ma
 		return err
 	}
 	s.o.Crash("syncer.delete.claimed")
-	if err := s.barrier(ctx); err != nil {
+	if err := s.barrier(ctx, 0); err != nil {
 		return err
 	}
 	left, gone, changed, err := s.verify(ctx, victims)

@@ -73,7 +73,7 @@ func (s *Syncer) beginCopy(ctx context.Context, v view, kind ferry.IntentKind) (
 		return m, in, cond, err
 	}
 	s.o.Crash("syncer.copy.intent")
-	return m, in, cond, s.barrier(ctx)
+	return m, in, cond, s.barrier(ctx, 0)
 }
 
 // moveParts moves by a multipart upload whose parts the server copies.

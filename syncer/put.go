@@ -66,6 +66,8 @@ func (s *Syncer) put(ctx context.Context, v view) (keys, error) {
 	var body io.ReaderAt
 	var size int64
 	var c *content
+	var since uint64
+	at := s.unstamp(v.key)
 	err := s.j.Update(func(tx ferry.Tx) error {
 		k, step, err := v.again(tx)
 		if err != nil {
@@ -80,6 +82,7 @@ func (s *Syncer) put(ctx context.Context, v view) (keys, error) {
 			}
 			intent.Generation, size = u.Generation, u.Size
 			c = newContent(u, extentsOf(tx, u))
+			since = at.since(tx, k)
 		case in.Kind == ferry.File:
 			return &parkError{reason: "the journal names no bytes for this file"}
 		default:
@@ -109,7 +112,7 @@ func (s *Syncer) put(ctx context.Context, v view) (keys, error) {
 		return s.refusedBefore(v, err)
 	}
 	s.o.Crash("syncer.put.intent")
-	if err := s.barrier(ctx); err != nil {
+	if err := s.barrier(ctx, since); err != nil {
 		return nil, err
 	}
 	done, err := s.turn(ctx, size)

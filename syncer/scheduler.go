@@ -85,6 +85,8 @@ func (s *Syncer) round(ctx context.Context, wg *sync.WaitGroup, stop context.Can
 	}
 	streams := a.collect()
 	keys := a.due(now)
+	filling := s.beginFill()
+	a.seq = s.j.LastSeq() // what the view shows is not younger
 	err := s.j.View(func(tx ferry.Tx) error {
 		for _, key := range keys {
 			if k := tx.Key(key); k != nil {
@@ -94,7 +96,7 @@ func (s *Syncer) round(ctx context.Context, wg *sync.WaitGroup, stop context.Can
 		for g := range streams {
 			s.considerStream(ctx, tx, g, wg, stop)
 		}
-		if len(a.later) >= laterMost || a.crowded() {
+		if len(a.later) >= laterMost || !filling || a.crowded() {
 			return nil
 		}
 		var full, read int
@@ -158,11 +160,11 @@ func (s *Syncer) consider(tx ferry.Tx, k *ferry.KeyState) bool {
 	if c == classNone {
 		return true
 	}
-	if s.room(c) <= 0 {
+	if !s.room(c) {
 		a.rewind(position{k.Since - 1, ""})
 		return false
 	}
-	s.take(k.Key, c)
+	s.take(k.Key, c, stampOf(tx, k, a.seq))
 	return true
 }
 

@@ -107,14 +107,6 @@ func (s *Syncer) Counters() Counters {
 	return Counters{s.conflicts.Load(), s.partsSent.Load(), s.partsCopied.Load()}
 }
 
-// barrier returns when all rows as they are now survive a power cut.
-func (s *Syncer) barrier(ctx context.Context) error {
-	if seq := s.j.LastSeq(); s.j.Barrier() >= seq {
-		return nil
-	}
-	return s.j.Sync(ctx)
-}
-
 // turn waits until a request with so many bytes may be sent, and returns what
 // ends it. Steps take their turn after the barrier: while some wait for the disk,
 // others keep the line busy.
