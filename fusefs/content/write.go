@@ -96,7 +96,7 @@ func (f *Files) makeWritable(in *inode, empty bool) error {
 		f.o.Crash("content.writable")
 		switch {
 		case errors.Is(err, errBusy):
-			if err := f.clone(in); err != nil {
+			if err := f.clone(in, empty); err != nil {
 				return err
 			}
 			continue // the clone is the content now, or the object is stored
@@ -175,15 +175,18 @@ func (f *Files) unseal(tx ferry.Tx, row *ferry.Inode) (r rows, err error) {
 
 // clone gives the inode a new generation with the bytes of the sealed one, whose
 // object is being made right now. If that has ended meanwhile nothing changes:
-// the object is the base then. in.mu must be held.
-func (f *Files) clone(in *inode) error {
+// the object is the base then. Nothing is copied if empty says that none of the
+// old content is wanted. in.mu must be held.
+func (f *Files) clone(in *inode, empty bool) error {
 	r, err := f.rows(in.id)
 	if err != nil || r.upload == nil {
 		return err
 	}
 	from, to := r.upload.Generation, f.o.Generations.Next()
-	if err := f.o.Staging.Clone(from, to, r.extents); err != nil {
-		return errors.Join(err, f.o.Staging.Remove(to))
+	if !empty {
+		if err := f.o.Staging.Clone(from, to, r.extents); err != nil {
+			return errors.Join(err, f.o.Staging.Remove(to))
+		}
 	}
 	f.o.Crash("content.cloned")
 	done := false
@@ -199,12 +202,16 @@ func (f *Files) clone(in *inode) error {
 		}
 		c := &ferry.Upload{
 			Generation: to, Inode: row.ID, State: ferry.StateDirty, Path: row.Path,
-			Base: u.Base, BaseLimit: u.BaseLimit, Truncating: -1, Since: time.Now().UnixNano(),
+			Truncating: -1, Since: time.Now().UnixNano(),
 		}
-		row.Content, row.Size = to, u.Size
+		row.Content, row.Size = to, 0
+		if !empty {
+			row.Size = u.Size
+			c.Base, c.BaseLimit = u.Base, u.BaseLimit
+		}
 		touch(row, c.Since)
 		tx.PutUpload(c)
-		if u.Base != nil {
+		if c.Base != nil {
 			tx.SetExtents(to, tx.Extents(from).Clone())
 		}
 		tx.PutInode(row)
