@@ -196,21 +196,21 @@ func TestFailedSyncIsNotRepeated(t *testing.T) {
 // TestDiskFull: on a file system that is full the reserve keeps the log alive,
 // and the journal says so; when there is space again it goes on.
 func TestDiskFull(t *testing.T) {
-	full := false
+	var full atomic.Bool
 	fs := &journaltest.FaultFS{FS: vfs.OS()}
 	dir := t.TempDir()
 	o := journaltest.Options(t, dir)
 	o.SegmentSize, o.BallastSize = 4<<10, 1<<20
 	ballast := filepath.Join(dir, "ballast")
 	fs.Fault = func(op, _ string) (int, error) {
-		if _, err := vfs.OS().Stat(ballast); full && err == nil && op == "fallocate" {
+		if _, err := vfs.OS().Stat(ballast); full.Load() && err == nil && op == "fallocate" {
 			return 0, syscall.ENOSPC
 		}
 		return 0, nil
 	}
 	o.FS = fs
 	j := journaltest.Reopen(t, o)
-	full = true
+	full.Store(true)
 	for i := range 400 {
 		err := j.Update(func(tx ferry.Tx) error { tx.PutSetting(fmt.Sprint(i), "some value or other"); return nil })
 		if err != nil {
@@ -219,5 +219,12 @@ func TestDiskFull(t *testing.T) {
 	}
 	if _, err := vfs.OS().Stat(ballast); err == nil {
 		t.Fatal("the reserve was never given up")
+	}
+	full.Store(false)
+	if err := j.Fold(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := vfs.OS().Stat(ballast); err != nil {
+		t.Fatal("there is room again, and no reserve:", err)
 	}
 }

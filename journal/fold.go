@@ -72,6 +72,7 @@ func (j *Journal) drain() error {
 		if err := j.redo.Release(j.cp.folded); err != nil {
 			j.log.Warn("a folded log segment could not be removed", "error", err)
 		}
+		j.ballast.take() // if it was given up and there is room again
 	}
 	return nil
 }

@@ -182,13 +182,17 @@ type ballast struct {
 	held bool
 }
 
-// take reserves the space if it is not reserved. That it cannot is no error: the
-// disk is full already, and everything else will say so.
+// take reserves the space if it is not reserved and the disk has room. That it
+// cannot is no error: the disk is full already, and everything else will say so.
 func (b *ballast) take() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.held || b.size <= 0 {
 		return
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(b.name), &st); err == nil && int64(st.Bavail)*st.Bsize < 4*b.size {
+		return // whoever writes next needs it more
 	}
 	f, err := os.OpenFile(b.name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err == nil {
