@@ -117,7 +117,7 @@ func (d *daemon) Job(_ context.Context, id string) (control.Job, error) { return
 // Bounds of how often a wait looks. It looks less often where looking is dear.
 const (
 	leastLook = 10 * time.Millisecond
-	mostLook  = time.Second
+	mostLook  = 5 * time.Second
 	// reportEvery is how often a client hears of progress.
 	reportEvery = 100 * time.Millisecond
 )
