@@ -52,7 +52,7 @@ func TestToolsOnMinIO(t *testing.T) {
 		t.Run(name, func(t *testing.T) { p.onMount(t, name, string(script)) })
 	}
 	t.Run("go source tree", func(t *testing.T) {
-		p.onMount(t, "go", goSource + `cp -a "$GOSRC" . && diff -r --no-dereference "$GOSRC" src`)
+		p.onMount(t, "go", goSource+`cp -a "$GOSRC" . && diff -r --no-dereference "$GOSRC" src`)
 	})
 	// What diff does not see: modes, owners, times to the nanosecond, links, attributes.
 	const list = `find . -mindepth 1 -printf '%P %y %m %U %G %s %l ' \( -type f -printf '%T@\n' -o -printf '\n' \) | sort`
