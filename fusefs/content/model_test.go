@@ -217,6 +217,63 @@ func (m *model) Kill(t *rapid.T) {
 	m.must(t, m.f.Recover(context.Background()))
 }
 
+// killed is what a crash point throws at the moment of the daemon's end.
+type killed struct{}
+
+// KillInside ends the daemon at a crash point inside a system call that was not
+// answered: each byte and the size are what they were before the call, or after it.
+func (m *model) KillInside(t *rapid.T) {
+	before := bytes.Clone(m.want)
+	left := rapid.IntRange(0, 4).Draw(t, "crash points passed")
+	m.w.crash = func(string) {
+		if left--; left < 0 {
+			panic(killed{})
+		}
+	}
+	func() {
+		defer func() {
+			if r := recover(); r != nil && r != any(killed{}) {
+				panic(r)
+			}
+		}()
+		if len(m.write) == 0 || rapid.Bool().Draw(t, "truncate") {
+			size := rapid.IntRange(0, modelMax).Draw(t, "size")
+			m.grow(size)
+			m.want = m.want[:size]
+			e, err := m.w.names.Stat(context.Background(), m.id)
+			m.must(t, err)
+			m.must(t, m.f.SetSize(context.Background(), e, int64(size)))
+			return
+		}
+		off := rapid.IntRange(0, modelMax).Draw(t, "off")
+		p := bytes.Repeat([]byte{rapid.Byte().Draw(t, "byte")}, rapid.IntRange(1, 70_000).Draw(t, "n"))
+		m.grow(off + len(p))
+		copy(m.want[off:], p)
+		_, err := m.f.Write(context.Background(), m.write[0], p, int64(off))
+		m.must(t, err)
+	}()
+	m.w.crash = nil
+	after := m.want
+	m.Kill(t)
+	e, err := m.w.names.Stat(context.Background(), m.id)
+	m.must(t, err)
+	h, err := m.f.OpenFile(context.Background(), e, syscall.O_RDONLY)
+	m.must(t, err)
+	defer m.f.Release(h)
+	p := make([]byte, modelMax+400_000)
+	n, err := m.f.Read(context.Background(), h, p, 0)
+	m.must(t, err)
+	if n != len(before) && n != len(after) {
+		t.Fatalf("%d bytes, neither the %d of before the call nor the %d of after it", n, len(before), len(after))
+	}
+	for i, c := range p[:n] {
+		if (i >= len(before) || c != before[i]) && (i >= len(after) || c != after[i]) {
+			t.Fatalf("byte %d of %d is neither the one of before the call nor the one of after it", i, n)
+		}
+	}
+	m.want = bytes.Clone(p[:n])
+}
+
 func (m *model) check(t *rapid.T) {
 	if size, _, ok := m.f.LiveSize(m.id); ok && size != int64(len(m.want)) {
 		t.Fatalf("live size %d, want %d", size, len(m.want))
@@ -255,7 +312,7 @@ func TestFileEqualsModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"": m.check, "Open": m.Open, "Close": m.Close, "Write": m.Write, "Write2": m.Write, "SetSize": m.SetSize,
 			"Fallocate": m.Fallocate, "Copy": m.Copy, "Read": m.Read, "Read2": m.Read,
-			"Commit": m.Commit, "Answer": m.Answer, "Event": m.Event, "Kill": m.Kill,
+			"Commit": m.Commit, "Answer": m.Answer, "Event": m.Event, "Kill": m.Kill, "KillInside": m.KillInside,
 		})
 		for len(m.open) > 0 {
 			m.Close(t)
