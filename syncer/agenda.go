@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,9 +56,11 @@ type agenda struct {
 	again    map[ferry.ObjectKey]struct{}
 	later    map[ferry.ObjectKey]time.Time
 	attempts map[ferry.ObjectKey]int
-	stamps   map[ferry.ObjectKey]stamp  // of what was taken, until its first step
-	queue    [classes][]ferry.ObjectKey // taken, waiting for a goroutine
-	refill   [classes]bool              // whether this round takes any of the class
+	waiters  map[ferry.ObjectKey][]ferry.ObjectKey // by the key that they wait for
+	waiting  int                                   // how many those are
+	stamps   map[ferry.ObjectKey]stamp             // of what was taken, until its first step
+	queue    [classes][]ferry.ObjectKey            // taken, waiting for a goroutine
+	refill   [classes]bool                         // whether this round takes any of the class
 	running  [classes]int
 	streamed int // files being streamed
 
@@ -76,6 +79,7 @@ func (a *agenda) init() {
 	a.wake = make(chan struct{}, 1)
 	a.busy = map[ferry.ObjectKey]class{}
 	a.stamps = map[ferry.ObjectKey]stamp{}
+	a.waiters = map[ferry.ObjectKey][]ferry.ObjectKey{}
 	a.again = map[ferry.ObjectKey]struct{}{}
 	a.later = map[ferry.ObjectKey]time.Time{}
 	a.attempts = map[ferry.ObjectKey]int{}
@@ -153,12 +157,36 @@ func (a *agenda) collect() (streams map[ferry.Generation]struct{}) {
 	for k := range a.in.again {
 		delete(a.later, k)
 		a.again[k] = struct{}{}
+		a.touched(k)
 	}
 	clear(a.in.again)
 	clear(a.in.later)
 	streams = a.in.streams
 	a.in.streams = map[ferry.Generation]struct{}{}
 	return streams
+}
+
+// await has key looked at again when something was done at the key it waits for.
+// The caller holds mu.
+func (a *agenda) await(key, waits ferry.ObjectKey) {
+	if waits == "" || a.waiting >= laterMost || slices.Contains(a.waiters[waits], key) {
+		return // a sweep finds it
+	}
+	a.waiters[waits] = append(a.waiters[waits], key)
+	a.waiting++
+}
+
+// touched has those looked at that wait for key. The caller holds mu.
+func (a *agenda) touched(key ferry.ObjectKey) {
+	ws := a.waiters[key]
+	if len(ws) == 0 {
+		return
+	}
+	for _, k := range ws {
+		a.again[k] = struct{}{}
+	}
+	a.waiting -= len(ws)
+	delete(a.waiters, key)
 }
 
 // rewind makes the cursor go back to p.
@@ -265,6 +293,8 @@ func (s *Syncer) release(key ferry.ObjectKey, err error, seen uint64) {
 	a := &s.agenda
 	a.mu.Lock()
 	delete(a.busy, key)
+	delete(a.stamps, key)
+	a.touched(key)
 	a.ends++
 	switch {
 	case err == nil:

@@ -52,12 +52,21 @@ func cycleAt(tx ferry.Tx, k *ferry.KeyState, step ferry.Step) *ferry.Inode {
 		if s.Kind != ferry.StepWait || s.Waits == "" {
 			return nil // it goes on by itself
 		}
-		if at < k.Key && blockerOf(tx, at, next.Wanted.Inode) != nil {
+		if at < k.Key && blockerOf(tx, at, owner(tx, next)) != nil {
 			return nil // that one is broken
 		}
 		at = s.Waits
 	}
 	return in
+}
+
+// owner returns the inode that k's key belongs to until its step is taken: that
+// of the upload bound to it, else the one that it wants.
+func owner(tx ferry.Tx, k *ferry.KeyState) ferry.InodeID {
+	if u := tx.Upload(k.Upload); u != nil {
+		return u.Inode
+	}
+	return k.Wanted.Inode
 }
 
 // ready reports whether a generation can be sent.

@@ -156,8 +156,9 @@ func (s *Syncer) consider(tx ferry.Tx, k *ferry.KeyState) bool {
 	if _, busy := a.busy[k.Key]; busy {
 		return true
 	}
-	c := s.classOf(tx, k)
+	c, waits := s.classOf(tx, k)
 	if c == classNone {
+		a.await(k.Key, waits)
 		return true
 	}
 	if !s.room(c) {
@@ -168,39 +169,40 @@ func (s *Syncer) consider(tx ferry.Tx, k *ferry.KeyState) bool {
 	return true
 }
 
-// classOf says what sort of work the next step of k is.
-func (s *Syncer) classOf(tx ferry.Tx, k *ferry.KeyState) class {
+// classOf says what sort of work the next step of k is, or the key that it waits
+// for.
+func (s *Syncer) classOf(tx ferry.Tx, k *ferry.KeyState) (c class, waits ferry.ObjectKey) {
 	step := ferry.NextStep(tx, k)
 	switch step.Kind {
 	case ferry.StepNone:
 		if reopened(tx, k) {
-			return classSmall
+			return classSmall, ""
 		}
-		return classNone
+		return classNone, ""
 	case ferry.StepWait:
 		if in := cycleAt(tx, k, step); in != nil {
-			return classSmall
+			return classSmall, ""
 		}
-		return classNone
+		return classNone, step.Waits
 	case ferry.StepDelete:
-		return classDelete
+		return classDelete, ""
 	case ferry.StepUpload:
-		return classLarge
+		return classLarge, ""
 	case ferry.StepPut:
 		if s.inParts(step) {
-			return classLarge
+			return classLarge, ""
 		}
 	case ferry.StepMove:
 		if step.Inode.Remote.Size > moveWhole {
-			return classLarge
+			return classLarge, ""
 		}
 	case ferry.StepAttr:
 		if step.Inode.Remote.Size > ferry.MaxPutSize {
-			return classLarge
+			return classLarge, ""
 		}
 	case ferry.StepDone, ferry.StepSettle:
 	}
-	return classSmall
+	return classSmall, ""
 }
 
 // inParts reports whether a put goes by a multipart upload.

@@ -55,8 +55,8 @@ func (s *Syncer) work(ctx context.Context, key ferry.ObjectKey, c class, stop co
 		now, err := s.look(key)
 		if err == nil && (now.class == classNone || now.class != c && now.class != classSmall) {
 			s.release(key, nil, seen)
-			if now.class != classNone {
-				s.agenda.lookAt(key)
+			if now.class != classNone || now.waits != "" {
+				s.agenda.lookAt(key) // by the scheduler, for which it waits or goes on
 			}
 			return
 		}
@@ -99,6 +99,7 @@ func (s *Syncer) failed(ctx context.Context, key ferry.ObjectKey, err error, sto
 type view struct {
 	key   ferry.ObjectKey
 	class class
+	waits ferry.ObjectKey
 	k     *ferry.KeyState
 	step  ferry.Step
 	aside *ferry.Inode // the inode to move out of the way, if a cycle is to be broken
@@ -111,7 +112,7 @@ func (s *Syncer) look(key ferry.ObjectKey) (v view, err error) {
 		if v.k = tx.Key(key); v.k == nil {
 			return nil
 		}
-		v.class = s.classOf(tx, v.k)
+		v.class, v.waits = s.classOf(tx, v.k)
 		v.step = ferry.NextStep(tx, v.k)
 		if v.step.Kind == ferry.StepWait {
 			v.aside = cycleAt(tx, v.k, v.step)
