@@ -2,13 +2,17 @@ package fusefs
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"ferry"
 )
@@ -80,4 +84,53 @@ func fusermountDetach(path string) error {
 		bin = "/bin/fusermount3"
 	}
 	return exec.Command(bin, "-uz", path).Run()
+}
+
+// detach takes the mount off the tree of names; who uses it keeps what is open.
+func detach(mountpoint string) error {
+	err := unix.Unmount(mountpoint, unix.MNT_DETACH)
+	if err == nil {
+		return nil
+	}
+	if ferr := fusermountDetach(mountpoint); ferr != nil {
+		return &ferry.Error{Op: "fusefs.detach", Key: mountpoint, Kind: ferry.KindBusy, Err: errors.Join(err, ferr)}
+	}
+	return nil
+}
+
+// mountedAt returns the type of the topmost file system mounted exactly at path,
+// "" if none is.
+func mountedAt(path string) string {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return ""
+	}
+	found := ""
+	for line := range strings.Lines(string(table)) {
+		// 36 35 98:0 /root /mount/point options - type source options
+		left, right, ok := strings.Cut(line, " - ")
+		f := strings.Fields(left)
+		kind, _, _ := strings.Cut(right, " ")
+		if ok && len(f) > 4 && unescape(f[4]) == path {
+			found = kind
+		}
+	}
+	return found
+}
+
+// unescape undoes the octal escapes of mountinfo.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		var c byte
+		if s[i] == '\\' && i+3 < len(s) {
+			if _, err := fmt.Sscanf(s[i+1:i+4], "%03o", &c); err == nil {
+				b.WriteByte(c)
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
 }

@@ -3,16 +3,13 @@ package fusefs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 
 	"ferry"
 	"ferry/fusefs/content"
@@ -187,52 +184,4 @@ func (s *Server) Detach() error { return detach(s.mountpoint) }
 // attributes and data, is stale. It does not block.
 func (s *Server) Invalidate(parent ferry.InodeID, name string, id ferry.InodeID) {
 	s.fs.invalid.add(invalidation{parent, name, id})
-}
-
-func detach(mountpoint string) error {
-	err := unix.Unmount(mountpoint, unix.MNT_DETACH)
-	if err == nil {
-		return nil
-	}
-	if ferr := fusermountDetach(mountpoint); ferr != nil {
-		return &ferry.Error{Op: "fusefs.detach", Key: mountpoint, Kind: ferry.KindBusy, Err: errors.Join(err, ferr)}
-	}
-	return nil
-}
-
-// mountedAt returns the type of the topmost file system mounted exactly at path,
-// "" if none is.
-func mountedAt(path string) string {
-	table, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return ""
-	}
-	found := ""
-	for line := range strings.Lines(string(table)) {
-		// 36 35 98:0 /root /mount/point options - type source options
-		left, right, ok := strings.Cut(line, " - ")
-		f := strings.Fields(left)
-		kind, _, _ := strings.Cut(right, " ")
-		if ok && len(f) > 4 && unescape(f[4]) == path {
-			found = kind
-		}
-	}
-	return found
-}
-
-// unescape undoes the octal escapes of mountinfo.
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		var c byte
-		if s[i] == '\\' && i+3 < len(s) {
-			if _, err := fmt.Sscanf(s[i+1:i+4], "%03o", &c); err == nil {
-				b.WriteByte(c)
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
