@@ -10,6 +10,10 @@ import (
 	"ferry"
 )
 
+// errDamaged says that a staging file does not have the bytes that its row speaks
+// of.
+var errDamaged = errors.New("its staging file is damaged")
+
 // errBaseLost says that the version which a generation edits is not there any
 // more: its unchanged bytes cannot be had.
 var errBaseLost = &parkError{reason: "base lost: the version that this file changes was replaced or deleted by another client; `ferry uploads export` saves what was written here"}
@@ -63,7 +67,7 @@ func (c *content) open(ctx context.Context, s *Syncer) (err error) {
 	}
 	if err != nil {
 		c.close()
-		return &parkError{reason: "its staging file is damaged", err: err}
+		return &parkError{reason: errDamaged.Error(), err: err, is: errDamaged}
 	}
 	return nil
 }
@@ -134,7 +138,7 @@ func (c *content) fromStaging(b []byte, off int64) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		err = fmt.Errorf("bytes %d to %d are missing", off+int64(n), off+int64(len(b)))
 	}
-	return &parkError{reason: "its staging file is damaged", err: err}
+	return &parkError{reason: errDamaged.Error(), err: err, is: errDamaged}
 }
 
 func (c *content) fromBase(b []byte, off int64) error {

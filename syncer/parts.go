@@ -216,12 +216,12 @@ func (s *Syncer) compare(ctx context.Context, t *transfer, at uploadView, p ferr
 	same, err := func() (bool, error) {
 		c := newContent(at.u, at.ours)
 		if err := c.open(ctx, s); err != nil {
-			return false, err
+			return false, t.doubt(ctx, err)
 		}
 		defer c.close()
 		h := s.o.Digest()
 		if _, err := io.Copy(h, io.NewSectionReader(c, p.Extent.Offset, p.Extent.Length)); err != nil {
-			return false, err
+			return false, t.doubt(ctx, err)
 		}
 		return bytes.Equal(h.Sum(nil), digest), nil
 	}()
@@ -324,7 +324,7 @@ func (s *Syncer) sendBytes(ctx context.Context, t *transfer, at uploadView, p fe
 		if u.State.Writable() {
 			err = errStale // cut shorter meanwhile: the seal will tell
 		}
-		return ferry.Part{}, err
+		return ferry.Part{}, t.doubt(ctx, err)
 	}
 	defer c.close()
 	part, err := s.r.PutPart(ctx, t.key, u.UploadID, p.Number, c, p.Extent)
@@ -333,7 +333,29 @@ func (s *Syncer) sendBytes(ctx context.Context, t *transfer, at uploadView, p fe
 			err = errStale
 		}
 	}
-	return part, err
+	return part, t.doubt(ctx, err)
+}
+
+// doubtMost is how often bytes that are missing from staging are looked for again
+// before the file is taken for damaged.
+const doubtMost = 5
+
+// doubt makes errStale of the first few errors that say staging is damaged: a file
+// that was opened again, cut shorter and closed while the part was being read looks
+// like that for a moment, and its rows tell in the next look.
+func (t *transfer) doubt(ctx context.Context, err error) error {
+	if !errors.Is(err, errDamaged) {
+		return err
+	}
+	t.mu.Lock()
+	t.doubts++
+	n := t.doubts
+	t.mu.Unlock()
+	if n > doubtMost {
+		return err
+	}
+	pause(ctx, 50*time.Millisecond)
+	return errStale
 }
 
 // recordPart journals a part, if the upload is still under way.

@@ -18,6 +18,7 @@ var errStale = errors.New("the rows changed meanwhile")
 type parkError struct {
 	reason string
 	err    error
+	is     error // what errors.Is finds beside err; may be nil
 }
 
 func (e *parkError) Error() string {
@@ -27,6 +28,9 @@ func (e *parkError) Error() string {
 	return e.reason + ": " + e.err.Error()
 }
 func (e *parkError) Unwrap() error { return e.err }
+
+// Is implements errors.Is.
+func (e *parkError) Is(target error) bool { return e.is != nil && e.is == target } //nolint:errorlint // identity is meant
 
 // permanent reports whether trying again cannot help, and why, as a sentence.
 func permanent(err error) (reason string, ok bool) {

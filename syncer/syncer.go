@@ -11,6 +11,7 @@
 // How it is laid out:
 //
 //	scheduler.go   which key is worked on when
+//	agenda.go, barrier.go  what is in work; what has to be durable first
 //	step.go        one step, and what its failure means
 //	put.go         single puts           transfer.go, parts.go   multipart uploads
 //	move.go        renames               attr.go, aside.go       other copies

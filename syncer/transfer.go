@@ -30,6 +30,7 @@ type transfer struct {
 	lost       bool  // the server does not know the upload ID
 	rewrites   int64 // how often bytes changed
 	distrusted bool  // the server refused the list of parts once
+	doubts     int   // how often staging seemed to lack bytes
 	wake       chan struct{}
 }
 

@@ -157,6 +157,12 @@ func (w *world) want(tx ferry.Tx, in *ferry.Inode) {
 	ferry.Want(tx, in.Key(), w.seen(in.Key()), ferry.Wanted{Kind: ferry.WantInode, Inode: in.ID}, now())
 }
 
+// follow is want for an inode that had requests under way at another name.
+func (w *world) follow(tx ferry.Tx, in *ferry.Inode, pending []ferry.Request) {
+	w.want(tx, in)
+	ferry.Follow(tx, tx.Key(in.Key()), pending)
+}
+
 // newContent gives in a sealed generation without a base.
 func (w *world) newContent(tx ferry.Tx, in *ferry.Inode, body []byte) ferry.Generation {
 	if in.Content != "" {
@@ -317,11 +323,11 @@ func (w *world) rename(from, to ferry.Path) {
 		if w.files[to] != nil {
 			w.drop(tx, to)
 		}
-		old := in.Key()
+		old, pending := in.Key(), ferry.Requests(tx, in)
 		in.Path = to
 		tx.PutInode(in)
 		ferry.Unwant(tx, old, w.seen(old), now())
-		w.want(tx, in)
+		w.follow(tx, in, pending)
 		return nil
 	})
 	w.files[to] = w.files[from]
@@ -332,12 +338,13 @@ func (w *world) exchange(a, b ferry.Path) {
 	w.t.Helper()
 	w.update(func(tx ferry.Tx) error {
 		x, y := w.ensure(tx, a), w.ensure(tx, b)
+		px, py := ferry.Requests(tx, x), ferry.Requests(tx, y)
 		tx.DeleteInode(y.ID)
 		x.Path, y.Path = b, a
 		tx.PutInode(x)
 		tx.PutInode(y)
-		w.want(tx, x)
-		w.want(tx, y)
+		w.follow(tx, x, px)
+		w.follow(tx, y, py)
 		return nil
 	})
 	w.files[a], w.files[b] = w.files[b], w.files[a]

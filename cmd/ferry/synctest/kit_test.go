@@ -1,6 +1,6 @@
 // Package synctest tests the syncer as the daemon wires it, on a real journal, a
 // real staging area and a real MinIO, without a mount: the test changes rows as
-// the tree and the open files do, and looks at the bucket with a plain client.
+// the tree and the open files do, and looks at the bucket as another client.
 package synctest
 
 import (
@@ -36,6 +36,7 @@ type rig struct {
 	identity journal.Identity
 	digest   [32]byte
 
+	other  *s3remote.Remote // another client of the bucket
 	gens   *ferry.Generations
 	j      *journal.Journal
 	remote *s3remote.Remote
@@ -56,12 +57,26 @@ func newRig(t *testing.T) *rig {
 	r := &rig{t: t, server: server, proxy: storetest.NewProxy(t, server.Endpoint), bucket: server.MakeBucket(t), dir: t.TempDir()}
 	r.identity = journal.Identity{Endpoint: server.Endpoint, Bucket: r.bucket}
 	_, _ = rand.Read(r.digest[:])
+	r.other = r.client(server.Endpoint)
 	t.Cleanup(func() {
 		if r.stop != nil {
 			r.end()
 		}
 	})
 	return r
+}
+
+// client returns a client of the bucket at an endpoint.
+func (r *rig) client(endpoint string) *s3remote.Remote {
+	r.t.Helper()
+	c, err := s3remote.New(s3remote.Options{
+		Endpoint: endpoint, Region: "us-east-1", Bucket: r.bucket, DigestKey: r.digest,
+		Credentials: s3remote.StaticCredentials(r.server.AccessKey, r.server.SecretKey, ""),
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return c
 }
 
 // begin opens the state directory and starts the syncer.
@@ -72,13 +87,7 @@ func (r *rig) begin() {
 	if r.j, err = journal.Open(journal.Options{Dir: r.dir, Identity: r.identity, UnsafeFS: true, Log: log}); err != nil {
 		r.t.Fatal(err)
 	}
-	r.remote, err = s3remote.New(s3remote.Options{
-		Endpoint: r.proxy.URL, Region: "us-east-1", Bucket: r.bucket, DigestKey: r.digest,
-		Credentials: s3remote.StaticCredentials(r.server.AccessKey, r.server.SecretKey, ""),
-	})
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	r.remote = r.client(r.proxy.URL)
 	if _, err := r.remote.Probe(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
