@@ -15,6 +15,7 @@ import (
 func TestOrderOfDurableSteps(t *testing.T) {
 	var j *Journal
 	var during func() // runs once, while staging has just been made durable
+	var moving func() // runs while a large change is half moved to the tables
 	seen := map[string]int{}
 	o := Options{
 		Dir: t.TempDir(), UnsafeFS: true, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
@@ -32,6 +33,9 @@ func TestOrderOfDurableSteps(t *testing.T) {
 		case crashpoint.FoldBefore, crashpoint.BatchMove:
 			if s.frozenSeq > j.Barrier() {
 				t.Errorf("%s: record %d is folded, the barrier is %d", point, s.frozenSeq, j.Barrier())
+			}
+			if point == crashpoint.BatchMove && moving != nil {
+				moving()
 			}
 		case crashpoint.SegmentBefore:
 			if j.cp.folded > j.Barrier() {
@@ -123,6 +127,42 @@ func TestOrderOfDurableSteps(t *testing.T) {
 	if err := j.fold(); err != nil {
 		t.Fatal(err)
 	}
+
+	// A row that was changed shortly before a large change changed it again.
+	setting := func(value string, more int) {
+		t.Helper()
+		err := j.Update(func(tx ferry.Tx) error {
+			tx.PutSetting("0", value)
+			for i := range more {
+				tx.PutSetting(strconv.Itoa(1000+i), "some value that takes room")
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	setting("old", 0)
+	looks := 0
+	moving = func() {
+		looks++
+		if err := j.View(func(tx ferry.Tx) error {
+			if v := tx.Setting("0"); v != "new" {
+				t.Errorf("half moved, the row says %q", v)
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	setting("new", 300)
+	if err := j.fold(); err != nil {
+		t.Fatal(err)
+	}
+	if looks == 0 {
+		t.Error("the large change was never half moved")
+	}
+	moving = nil
 	for _, point := range []string{crashpoint.FoldBefore, crashpoint.BatchMove, crashpoint.SegmentBefore} {
 		if seen[point] == 0 {
 			t.Errorf("the test never came to %s", point)
