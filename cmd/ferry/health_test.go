@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,13 +16,28 @@ import (
 // answering is a server that answers List as told.
 type answering struct {
 	syncer.Remote
+	mu    sync.Mutex
 	err   error
 	calls int
 }
 
 func (a *answering) List(context.Context, ferry.ListRequest) (ferry.Page, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.calls++
 	return ferry.Page{}, a.err
+}
+
+func (a *answering) answer(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.err = err
+}
+
+func (a *answering) asked() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.calls
 }
 
 func transient(cause error) error {
@@ -83,9 +99,9 @@ func TestReturnIsNoticed(t *testing.T) {
 		go func() { done <- h.watch(ctx) }()
 		_, _ = h.List(ctx, ferry.ListRequest{})
 		time.Sleep(time.Minute)
-		server.err = nil
+		server.answer(nil)
 		time.Sleep(10 * time.Second)
-		calls := server.calls
+		calls := server.asked()
 		time.Sleep(time.Hour)
 		cancel()
 		if err := <-done; err != nil {
@@ -94,8 +110,8 @@ func TestReturnIsNoticed(t *testing.T) {
 		if !slices.Equal(changes, []bool{true, false}) {
 			t.Errorf("told offline %v; want true, then false", changes)
 		}
-		if server.calls != calls || calls < 20 || calls > 40 {
-			t.Errorf("%d calls while the server was away, %d after; want one every two seconds, then none", calls, server.calls-calls)
+		if after := server.asked() - calls; after != 0 || calls < 20 || calls > 40 {
+			t.Errorf("%d calls while the server was away, %d after; want one every two seconds, then none", calls, after)
 		}
 	})
 }

@@ -57,7 +57,8 @@ func TestColdReads(t *testing.T) {
 	if got := fetched(int64(len(data)), "cat", path); !bytes.Equal(got, data) {
 		t.Error("cat is wrong")
 	}
-	if got := fetched(0, "cat", path); !bytes.Equal(got, data) {
+	// The kernel may have dropped a few of its pages.
+	if got := fetched(int64(len(data))/16, "cat", path); !bytes.Equal(got, data) {
 		t.Error("the second cat is wrong")
 	}
 }
