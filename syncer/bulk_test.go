@@ -32,7 +32,7 @@ func TestBulkDelete(t *testing.T) {
 	}{"seen lately": {time.Hour, 12}, "compared": {time.Nanosecond, 24}} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.change = func(o *Options) { o.TTL = c.ttl; o.Gather = 200 * time.Millisecond }
+			w.change = func(o *Options) { o.TTL = c.ttl; o.Gather = time.Second }
 			paths := forest(w)
 			w.start()
 			w.update(func(tx ferry.Tx) error {

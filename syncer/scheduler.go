@@ -82,6 +82,8 @@ func (s *Syncer) round(ctx context.Context, wg *sync.WaitGroup, stop context.Can
 	}
 	if !a.sweeping && now.Sub(a.sweptAt) >= every {
 		a.sweeping, a.cursor, a.sweptAt, a.sweptFor, a.sweptTo = true, position{}, now, 0, a.pokes.Load()
+		clear(a.waiters) // the sweep finds them again, as far as they still wait
+		a.waiting = 0
 	}
 	streams := a.collect()
 	keys := a.due(now)
@@ -91,6 +93,8 @@ func (s *Syncer) round(ctx context.Context, wg *sync.WaitGroup, stop context.Can
 		for _, key := range keys {
 			if k := tx.Key(key); k != nil {
 				s.consider(tx, k)
+			} else {
+				delete(a.attempts, key)
 			}
 		}
 		for g := range streams {
