@@ -65,24 +65,11 @@ func prepareStateDir(c *mountConfig) (*stateDir, error) {
 }
 
 // checkpointLost reports whether journal.db is gone although a journal was there:
-// then staging may hold what is nowhere else, and a new journal would free it.
+// then the journal gives back what log and staging hold, and it is said.
 func checkpointLost(dir string) bool {
 	_, err := os.Lstat(filepath.Join(dir, checkpointFile))
 	_, errID := os.Lstat(filepath.Join(dir, identityFile))
 	return errors.Is(err, fs.ErrNotExist) && errID == nil
-}
-
-// markLost tells the journal that it is not new: it takes a file set aside, with
-// no journal.db beside it, for the sign that one was lost.
-func markLost(dir string) error {
-	if !checkpointLost(dir) {
-		return nil
-	}
-	name := filepath.Join(dir, checkpointFile+".damaged-missing")
-	if err := os.WriteFile(name, nil, 0o600); err != nil {
-		return coded(exitFailed, fmt.Errorf("the state directory cannot be written: %w", err))
-	}
-	return nil
 }
 
 // stagingMax is the staging budget: as given, or half of what is free and in use

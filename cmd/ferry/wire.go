@@ -29,9 +29,6 @@ func journalOptions(c *mountConfig, log *slog.Logger) journal.Options {
 // gets a moment to give it back.
 func openJournal(c *mountConfig, log *slog.Logger) (*journal.Journal, error) {
 	o := journalOptions(c, log)
-	if err := markLost(c.StateDir); err != nil {
-		return nil, err
-	}
 	for deadline := time.Now().Add(2 * time.Second); ; {
 		j, err := journal.Open(o)
 		if err == nil {

@@ -147,9 +147,9 @@ func newRow(n *node) *ferry.Inode {
 	return row.Clone()
 }
 
-// Settled takes over that key now holds obj, made by ferry. Call it before the
-// Update that records it (ferry.Stored), so that no moment is left in which
-// neither rows nor listings know the object.
+// Settled takes over that key now holds obj, made by ferry. Call it before, or in,
+// the Update that closes its rows, so that no moment is left in which neither rows
+// nor listings know the object.
 func (t *Tree) Settled(key ferry.ObjectKey, obj ferry.Object) {
 	f := t.decode(obj, time.Now())
 	f.hasMeta = true
@@ -161,8 +161,8 @@ func (t *Tree) Settled(key ferry.ObjectKey, obj ferry.Object) {
 	}
 }
 
-// Removed takes over that key now holds nothing. Call it before the Update that
-// records it (ferry.Gone).
+// Removed takes over that key now holds nothing. Call it before, or in, the Update
+// that closes its row.
 func (t *Tree) Removed(key ferry.ObjectKey) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
