@@ -39,6 +39,7 @@ type Tree interface {
 type Content interface {
 	OpenFile(ctx context.Context, e tree.Entry, flags uint32) (*content.Handle, error)
 	Read(ctx context.Context, h *content.Handle, p []byte, off int64) (int, error)
+	Borrow(ctx context.Context, h *content.Handle, n int, off int64) (data []byte, done func(), ok bool)
 	Write(ctx context.Context, h *content.Handle, p []byte, off int64) (int, error)
 	Flush(h *content.Handle) error
 	Fsync(ctx context.Context, h *content.Handle) error

@@ -97,25 +97,31 @@ func (b *block) failed() bool {
 
 // copyTo copies the bytes of p's extent (which must lie in b) once they are here.
 func (b *block) copyTo(ctx context.Context, p []byte, off int64) error {
-	from := off - b.Offset
-	to := from + int64(len(p))
+	data, err := b.bytes(ctx, ferry.Extent{Offset: off, Length: int64(len(p))})
+	copy(p, data)
+	return err
+}
+
+// bytes returns the bytes of e (which must lie in b) once they are here. They are
+// the caller's until it lets its reference go.
+func (b *block) bytes(ctx context.Context, e ferry.Extent) ([]byte, error) {
+	from, to := e.Offset-b.Offset, e.End()-b.Offset
 	for {
 		b.mu.Lock()
 		filled, done, err, more := b.filled, b.done, b.err, b.more
 		b.mu.Unlock()
 		switch {
 		case filled >= to:
-			copy(p, b.buf[from:to])
-			return nil
+			return b.buf[from:to], nil
 		case done && err == nil:
-			return internal("content.fetch", "a fetch ended early without a reason")
+			return nil, internal("content.fetch", "a fetch ended early without a reason")
 		case done:
-			return err
+			return nil, err
 		}
 		select {
 		case <-more:
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }

@@ -132,9 +132,38 @@ func staged(err error) error {
 	return &ferry.Error{Op: "content.read", Kind: ferry.KindCorrupt, Err: err, Msg: "a staging file could not be read"}
 }
 
-// readRemote fetches the extents into p, whose first byte is the file's at off.
-func (f *Files) readRemote(ctx context.Context, h *Handle, v ferry.Version, p []byte, off int64, rest []ferry.Extent) error {
+// Borrow is Read without a copy, for bytes of a clean file that lie in one block.
+// ok false says nothing but that Read has to be asked. Else done must be called,
+// once, when data is not used any more.
+func (f *Files) Borrow(ctx context.Context, h *Handle, n int, off int64) (data []byte, done func(), ok bool) {
+	h.in.mu.RLock()
+	clean := h.in.gen == "" && h.src != nil
+	var v ferry.Version
+	if clean {
+		v = h.src.v
+	}
+	h.in.mu.RUnlock()
+	if !clean || off < 0 || off >= v.Size {
+		return nil, nil, false
+	}
+	e := ferry.Extent{Offset: off, Length: min(int64(n), v.Size-off)}
+	b, err := f.reader(h, v).need(ctx, e.Offset, e.Length)
+	if err != nil {
+		return nil, nil, false
+	}
+	if b.End() >= e.End() {
+		if data, err = b.bytes(ctx, e); err == nil {
+			return data, b.drop, true
+		}
+	}
+	b.drop()
+	return nil, nil, false
+}
+
+// reader returns the handle's reader of v.
+func (f *Files) reader(h *Handle, v ferry.Version) *reader {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.rd != nil && h.rd.v != v {
 		h.rd.close()
 		h.rd = nil
@@ -142,8 +171,12 @@ func (f *Files) readRemote(ctx context.Context, h *Handle, v ferry.Version, p []
 	if h.rd == nil {
 		h.rd = f.ahead.openReader(v)
 	}
-	rd := h.rd
-	h.mu.Unlock()
+	return h.rd
+}
+
+// readRemote fetches the extents into p, whose first byte is the file's at off.
+func (f *Files) readRemote(ctx context.Context, h *Handle, v ferry.Version, p []byte, off int64, rest []ferry.Extent) error {
+	rd := f.reader(h, v)
 	for _, e := range rest {
 		if err := rd.read(ctx, p[e.Offset-off:e.End()-off], e.Offset); err != nil {
 			return err
