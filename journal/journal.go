@@ -172,7 +172,19 @@ func (j *Journal) commit(t *tx) error {
 		}
 	})
 	j.stats.logBytes.Add(int64(len(p)))
+	if err == nil {
+		j.forget(t.freed)
+	}
 	return err
+}
+
+// forget says that nothing depends on the bytes of final generations. If the
+// record that made them final is lost in a power cut, the syncer finds what became
+// of them by their name in the bucket.
+func (j *Journal) forget(freed []ferry.Generation) {
+	for _, g := range freed {
+		j.store.Forget(g)
+	}
 }
 
 // queueFrees remembers staging files to be removed behind record seq, 0: the last.

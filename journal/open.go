@@ -411,7 +411,7 @@ func (j *Journal) Close() error {
 		j.stop()
 		dead := j.redo.Dead()
 		if dead == nil {
-			j.closed = errors.Join(j.syncNow(), j.fold())
+			j.closed = errors.Join(j.store.SyncAll(), j.syncNow(), j.fold())
 		}
 		j.rounds.mu.Lock()
 		j.rounds.over = &ferry.Error{Op: "journal.sync", Kind: ferry.KindReadOnly, Msg: "the journal is closed"}

@@ -57,7 +57,11 @@ func (s *Syncer) complete(ctx context.Context, t *transfer, plan []ferry.PlanPar
 		return s.uploadFailed(t, err)
 	}
 	s.o.Crash("syncer.complete.intent")
-	if err := s.barrier(ctx, 0); err != nil {
+	// Only what bound the upload to its key has to survive a power cut, not the seal
+	// or the intent: without them the file is sealed as it is found, and the request
+	// that is made then finds this generation in the bucket. So a file that was sent
+	// while it was written does not wait for its bytes to reach the local disk.
+	if err := s.barrier(ctx, t.boundAt()); err != nil {
 		return nil, err
 	}
 	v, err := s.r.Complete(ctx, t.key, id, parts, cond)

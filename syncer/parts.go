@@ -116,6 +116,7 @@ func (s *Syncer) openUpload(ctx context.Context, t *transfer, at uploadView) err
 		return err
 	}
 	t.reset(id, &m.opts)
+	t.bind(s.j.LastSeq())
 	return nil
 }
 

@@ -25,12 +25,13 @@ type transfer struct {
 	checked    bool              // the server's list of parts was asked, or the upload is new
 	parts      map[ferry.PartNumber]*sentPart
 	flying     map[ferry.PartNumber]*flight
-	size       int64 // of a file that is still being written
-	err        error // of a part
-	lost       bool  // the server does not know the upload ID
-	rewrites   int64 // how often bytes changed
-	distrusted bool  // the server refused the list of parts once
-	doubts     int   // how often staging seemed to lack bytes
+	size       int64  // of a file that is still being written
+	err        error  // of a part
+	lost       bool   // the server does not know the upload ID
+	rewrites   int64  // how often bytes changed
+	distrusted bool   // the server refused the list of parts once
+	bound      uint64 // the change that bound the upload to its key; 0 if not known
+	doubts     int    // how often staging seemed to lack bytes
 	wake       chan struct{}
 }
 
@@ -313,4 +314,19 @@ func (s *Syncer) uploadFailed(t *transfer, err error) (keys, error) {
 		return s.park(t.key, t.generation, reason)
 	}
 	return nil, err
+}
+
+// bind notes the change that bound the upload to its key, or a later one.
+func (t *transfer) bind(seq uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.bound = seq
+}
+
+// boundAt returns the change that bound the upload to its key, 0 if this process
+// did not make it.
+func (t *transfer) boundAt() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.bound
 }

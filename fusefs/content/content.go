@@ -48,6 +48,10 @@ type StagingFile interface {
 	Size() (int64, error)  // bytes
 	Mtime() (int64, error) // Unix nanoseconds
 	Label(l Label) error
+	// Sync makes the bytes durable.
+	Sync() error
+	// Defer makes the journal's barriers pass the bytes over while yes.
+	Defer(yes bool)
 	Close() error
 }
 

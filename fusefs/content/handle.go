@@ -113,6 +113,9 @@ func (f *Files) Fsync(ctx context.Context, h *Handle) error {
 	if err := f.Flush(h); err != nil {
 		return err
 	}
+	if err := h.in.syncDeferred(); err != nil {
+		return err
+	}
 	return f.o.Journal.Sync(ctx)
 }
 

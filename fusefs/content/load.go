@@ -67,7 +67,13 @@ func (f *Files) load(in *inode, e tree.Entry) error {
 			}
 			continue
 		}
-		return f.useStaging(in, again, file)
+		if err := f.useStaging(in, again, file); err != nil {
+			return err
+		}
+		if in.size == 0 {
+			in.deferSync()
+		}
+		return nil
 	}
 	return &ferry.Error{Op: "content.open", Kind: ferry.KindTransient, Msg: "the file keeps changing"}
 }

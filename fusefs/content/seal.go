@@ -51,6 +51,26 @@ func touch(row *ferry.Inode, mtime int64) {
 	row.AttrSeq++
 }
 
+// deferSync keeps the bytes of a file that is being written for the first time out
+// of barriers: nothing is promised of them before close or fsync. With a base it
+// must not, for the extents that are journaled say that the bytes are there; nor
+// for bytes that were closed before. in.mu must be held.
+func (in *inode) deferSync() {
+	if in.fresh && in.base == nil {
+		in.file.Defer(true)
+	}
+}
+
+// syncDeferred makes the bytes durable that barriers pass over.
+func (in *inode) syncDeferred() error {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	if !in.writable || in.base != nil || in.file == nil {
+		return nil
+	}
+	return in.file.Sync()
+}
+
 // seal says that the content is final: it survives kill -9, and its upload may
 // end. An unlinked file is not sealed, for nobody wants it in the bucket.
 // in.mu must be held.
@@ -62,6 +82,7 @@ func (f *Files) seal(in *inode) error {
 		}
 		in.size = size
 	}
+	in.file.Defer(false)
 	var label Label
 	mtime, sealed := in.mtime, false
 	f.o.Crash("content.seal.before")

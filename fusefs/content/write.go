@@ -79,6 +79,7 @@ func (f *Files) makeWritable(in *inode, empty bool) error {
 	if in.writable {
 		return nil
 	}
+	cloned := false
 	for range 3 {
 		var after rows
 		err := f.o.Journal.Update(func(tx ferry.Tx) error {
@@ -99,6 +100,7 @@ func (f *Files) makeWritable(in *inode, empty bool) error {
 			if err := f.clone(in, empty); err != nil {
 				return err
 			}
+			cloned = true
 			continue // the clone is the content now, or the object is stored
 		case err != nil:
 			return err
@@ -115,7 +117,13 @@ func (f *Files) makeWritable(in *inode, empty bool) error {
 		if err != nil {
 			return err
 		}
-		return f.useStaging(in, after, file)
+		if err := f.useStaging(in, after, file); err != nil {
+			return err
+		}
+		if !cloned { // a clone holds bytes that were closed
+			in.deferSync()
+		}
+		return nil
 	}
 	return &ferry.Error{Op: "content.write", Kind: ferry.KindTransient, Msg: "the file keeps being stored"}
 }

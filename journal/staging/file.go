@@ -13,6 +13,9 @@ import (
 const (
 	// writeOutEvery keeps the dirty pages of a file few, so that a barrier is short.
 	writeOutEvery = 8 << 20
+	// deferredMost is the same for a file that barriers pass over: enough for a file
+	// to be stored before it reaches the disk, and little enough for its seal.
+	deferredMost = 1 << 30
 	// accountEvery is how often a growing file's disk use is asked for.
 	accountEvery = 1 << 20
 
@@ -37,6 +40,7 @@ type shared struct {
 	written  int64 // since disk was asked for
 	from, to int64 // written and not pushed out
 	pushed   int64 // since the last push
+	deferred bool  // see File.Defer
 	gone     bool  // removed while open: it is not counted any more
 }
 
@@ -101,6 +105,9 @@ func (sh *shared) wrote(off, n int64) {
 	sh.pushed += n
 	sh.written += n
 	push, account := sh.pushed >= writeOutEvery, sh.written >= accountEvery
+	if sh.deferred {
+		push = sh.pushed >= deferredMost
+	}
 	from, to := sh.from, sh.to
 	if push {
 		sh.pushed = 0
@@ -141,10 +148,38 @@ func (f *File) Truncate(size int64) error {
 	return nil
 }
 
+// Defer makes barriers pass the file's bytes over, or take them in again. It is for
+// a file without a base while it is open for writing: a write that was neither
+// closed nor fsynced is promised nothing, and a file whose object is made soon after
+// need never reach this disk. Take it in again before the record that seals it, and
+// call [File.Sync] for an fsync meanwhile.
+func (f *File) Defer(yes bool) {
+	s, g := f.sh.store, f.sh.generation
+	s.mu.Lock()
+	if yes {
+		s.deferred[g] = struct{}{}
+	} else {
+		delete(s.deferred, g)
+	}
+	s.mu.Unlock()
+	f.sh.mu.Lock()
+	f.sh.deferred = yes
+	f.sh.mu.Unlock()
+}
+
 // Sync makes this file's bytes durable (fdatasync). It does not make its rows or
 // its name durable: that is [journal.Journal.Sync].
+// After a failure nobody knows what the disk holds: the next barrier fails too, and
+// with it the journal.
 func (f *File) Sync() error {
-	return classify("staging.sync", string(f.sh.generation), f.sh.f.Datasync())
+	err := classify("staging.sync", string(f.sh.generation), f.sh.f.Datasync())
+	if err != nil {
+		s := f.sh.store
+		s.mu.Lock()
+		s.failed = err
+		s.mu.Unlock()
+	}
+	return err
 }
 
 // Label writes l to the file's extended attribute. As durable as a write.

@@ -54,6 +54,9 @@ type Store struct {
 	open     map[ferry.Generation]*shared
 	dirty    map[ferry.Generation]struct{} // changed since the last barrier
 	dirDirty bool                          // a name was made since the last barrier
+	// deferred are files that barriers pass over; see Defer.
+	deferred map[ferry.Generation]struct{}
+	failed   error // of a File.Sync: no barrier may follow it
 }
 
 // Open opens the store in o.Dir, making the directory (0700) if need be, and
@@ -62,6 +65,7 @@ func Open(o Options) (*Store, error) {
 	s := &Store{
 		dir: o.Dir, fs: o.FS, space: o.NoSpace, crash: o.Crash,
 		open: map[ferry.Generation]*shared{}, dirty: map[ferry.Generation]struct{}{}, dirDirty: true,
+		deferred: map[ferry.Generation]struct{}{},
 	}
 	if s.fs == nil {
 		s.fs = vfs.OS()
@@ -201,6 +205,7 @@ func (s *Store) Remove(g ferry.Generation) error {
 		return classify("staging.remove", string(g), err)
 	}
 	delete(s.dirty, g)
+	delete(s.deferred, g)
 	delete(s.open, g) // a later Open makes a new file
 	if sh != nil {
 		sh.mu.Lock()
@@ -219,20 +224,54 @@ func (s *Store) Dirty(g ferry.Generation) {
 	s.mu.Unlock()
 }
 
-// Unsynced reports whether anything changed since the last [Store.Sync] began.
+// Forget says that nothing depends on g's bytes any more: its row is final.
+// Barriers need not make them durable, even before the file is removed.
+func (s *Store) Forget(g ferry.Generation) {
+	s.mu.Lock()
+	delete(s.dirty, g)
+	s.mu.Unlock()
+}
+
+// Unsynced reports whether a [Store.Sync] would make anything durable.
 func (s *Store) Unsynced() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.dirDirty || len(s.dirty) > 0
+	if s.failed != nil {
+		return true
+	}
+	for g := range s.dirty {
+		if _, later := s.deferred[g]; !later {
+			return true
+		}
+	}
+	return s.dirDirty
 }
 
-// Sync makes everything durable that changed before it was called: bytes, sizes,
-// labels and names. The journal calls it, one at a time. After an error nothing
+// SyncAll is Sync for the files that are deferred too.
+func (s *Store) SyncAll() error {
+	s.mu.Lock()
+	clear(s.deferred)
+	s.mu.Unlock()
+	return s.Sync()
+}
+
+// Sync makes everything durable that changed before it was called, but for the
+// bytes of files that are deferred: bytes, sizes, labels and names. The journal calls it, one at a time. After an error nothing
 // is known of the bytes that were to be written: the caller must not try again.
 func (s *Store) Sync() error {
 	s.mu.Lock()
+	if s.failed != nil {
+		defer s.mu.Unlock()
+		return s.failed
+	}
 	dirty, dirDirty := s.dirty, s.dirDirty
 	s.dirty, s.dirDirty = map[ferry.Generation]struct{}{}, false
+	for generation := range dirty {
+		if _, later := s.deferred[generation]; later {
+			delete(dirty, generation)
+			s.dirty[generation] = struct{}{}
+		}
+	}
 	s.mu.Unlock()
 
 	var g errgroup.Group
