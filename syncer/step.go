@@ -30,7 +30,7 @@ func (e *parkError) Error() string {
 func (e *parkError) Unwrap() error { return e.err }
 
 // Is implements errors.Is.
-func (e *parkError) Is(target error) bool { return e.is != nil && e.is == target } //nolint:errorlint // identity is meant
+func (e *parkError) Is(target error) bool { return e.is != nil && e.is == target }
 
 // permanent reports whether trying again cannot help, and why, as a sentence.
 func permanent(err error) (reason string, ok bool) {

@@ -474,7 +474,7 @@ func (w *world) compare(dir ferry.Path) error {
 			return nil
 		}
 		if err != nil && !ferry.IsKind(err, ferry.KindNoAttr) || string(v) != w.names[p].xattr {
-			return fmt.Errorf("%q has user.x %q (%v), want %q", p, v, err, w.names[p].xattr)
+			return fmt.Errorf("%q has user.x %q, want %q: %w", p, v, w.names[p].xattr, err)
 		}
 		if w.names[p].kind == ferry.Dir {
 			if err := w.compare(p); err != nil {

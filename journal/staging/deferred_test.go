@@ -48,7 +48,8 @@ func TestDeferredFiles(t *testing.T) {
 	}
 	write := func(f interface {
 		WriteAt(p []byte, off int64) (int, error)
-	}) {
+	},
+	) {
 		t.Helper()
 		if _, err := f.WriteAt([]byte("x"), 0); err != nil {
 			t.Fatal(err)

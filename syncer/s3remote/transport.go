@@ -301,7 +301,7 @@ func (b *answerBody) Close() error {
 	err := b.ReadCloser.Close()
 	b.watch.cancel(nil)
 	if b.retired != nil {
-		b.retired.Close()
+		b.retired.Close() //nolint:errcheck // it is not used again
 	}
 	return err
 }
