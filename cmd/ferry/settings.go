@@ -77,7 +77,7 @@ func settings() []setting {
 		{"read-only", "false", "", "take no writes", yes(func(c *mountConfig) *bool { return &c.ReadOnly }), nil},
 		{"allow-other", "false", "", "let other users in, by the files' modes", yes(func(c *mountConfig) *bool { return &c.AllowOther }), nil},
 		{"create-bucket", "false", "", "make the bucket if it is not there", yes(func(c *mountConfig) *bool { return &c.MakeBucket }), nil},
-		{"durability", "local", "WHERE", "what close and fsync wait for: local, the disk; `ferry wait` waits for the bucket", func(c *mountConfig, v string) error {
+		{"durability", "local", "WHERE", "what close and fsync wait for: local, the disk; ferry wait waits for the bucket", func(c *mountConfig, v string) error {
 			if v == "remote" {
 				return fmt.Errorf("remote is not in this release: `ferry wait FILE` after closing it waits for the bucket")
 			}
