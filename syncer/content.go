@@ -16,7 +16,7 @@ var errDamaged = errors.New("its staging file is damaged")
 
 // errBaseLost says that the version which a generation edits is not there any
 // more: its unchanged bytes cannot be had.
-var errBaseLost = &parkError{reason: "base lost: the version that this file changes was replaced or deleted by another client; `ferry uploads export` saves what was written here"}
+var errBaseLost = &parkError{reason: "base lost: the version that this file changes was replaced or deleted by another client; what was written here stays in staging"}
 
 // content reads a sealed generation as it shall be in the bucket: staging where
 // the bytes are ours, the base below its limit, zeros elsewhere. It is for one
