@@ -19,7 +19,7 @@ func TestRawClientDoesTheWork(t *testing.T) {
 	}
 	bin := os.Getenv("FERRY_TEST_MINIO")
 	if bin == "" {
-		t.Skip("FERRY_TEST_MINIO is not set: make test sets it")
+		t.Fatal("FERRY_TEST_MINIO names no MinIO binary: run make test, which builds one and sets it")
 	}
 	ctx, dir := t.Context(), t.TempDir()
 	server, err := startServer(ctx, bin, dir)
